@@ -1,0 +1,60 @@
+# Everything a fresh machine needs beyond this file is python3.11, make and git. `make help` lists the targets.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+EXTRAS := rewriter,encoder,generator,tae,graph,train,bench,dev
+STAMP := $(VENV)/.installed
+
+# What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
+# it, and the shell only ever sees a quoted variable. The names differ from the arguments because SECONDS is the shell's
+# own clock in bash.
+export FILM_PROMPT := $(value PROMPT)
+export FILM_SECONDS := $(value SECONDS)
+export FILM_ASPECT := $(value ASPECT)
+export FILM_SEED := $(value SEED)
+export FILM_OUT := $(value OUT)
+unexport PROMPT SECONDS ASPECT SEED OUT
+
+.DEFAULT_GOAL := help
+.PHONY: help env film prompt-given test lint format protos weights bench constraints
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## make .venv from constraints.txt; again only when it or pyproject.toml changes
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --constraints constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+film: prompt-given $(STAMP) ## PROMPT="a red ball bounces" [SECONDS=2 ASPECT=1:1 SEED=7 OUT=film.mp4]: write a film
+	@$(BIN)/kino film $${FILM_SECONDS:+--seconds "$$FILM_SECONDS"} $${FILM_ASPECT:+--aspect "$$FILM_ASPECT"} \
+		$${FILM_SEED:+--seed "$$FILM_SEED"} $${FILM_OUT:+--out "$$FILM_OUT"} -- "$$FILM_PROMPT"
+
+prompt-given:
+	@test -n "$$FILM_PROMPT" || { echo 'make film PROMPT="a red ball bounces across a green meadow"' >&2; exit 2; }
+
+test: $(STAMP) ## run the default test suite
+	$(BIN)/pytest -q -n 2 --dist loadscope
+
+lint: $(STAMP) ## check format, lint rules, types and the protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+
+format: $(STAMP) ## rewrite the code as ruff formats it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
+	$(BIN)/python -m tests.bench --out runs/bench.json
+
+constraints: $(STAMP) ## resolve every extra again and rewrite constraints.txt
+	UV_CUSTOM_COMPILE_COMMAND="make constraints" $(BIN)/uv pip compile pyproject.toml --all-extras --universal \
+		--fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --quiet \
+		--upgrade --output-file constraints.txt
