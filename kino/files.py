@@ -28,7 +28,8 @@ def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".scratch-")
         try:
             os.fchmod(descriptor, 0o644)
-            with open(descriptor, "wb") as file:
+            os.close(descriptor)
+            with open(name, "wb") as file:
                 yield file
         finally:
             Path(name).unlink(missing_ok=True)
