@@ -1,0 +1,83 @@
+"""What a service is to the process that hosts it.
+
+`services/<name>/service.py` has two public names:
+
+- `create(config: ServiceConfig) -> Service` checks the settings and returns the servicer. It loads no weights and opens
+  no file, so it is instant.
+- `add_to_server`, the generated function that plugs such a servicer into a gRPC server.
+
+The host opens the port, awaits `start`, turns health to SERVING, and on SIGTERM turns it back, lets the running calls
+finish and awaits `stop`. Until `start` has returned, the host answers calls with UNAVAILABLE.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+
+NAMES = ("rewriter", "encoder", "generator", "tae", "graph")
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """The settings of one service; each has one flag of `python -m services`.
+
+    Args:
+        preset: name of a row of `kino.presets`.
+        version: model version or alias in the registry. A preset of random weights ignores it.
+        store: URL of the artifact store, shared by all services of one graph.
+        models: root of the model registry.
+        device: where the networks compute, for example "cpu" or "cuda:0".
+        queue: calls that may wait for the device before further ones are refused, at least 0.
+        peers: the graph alone: address of each service it calls, by name.
+        ledger: the graph alone: SQLAlchemy URL of its database.
+    """
+
+    preset: str
+    version: str
+    store: str
+    models: Path
+    device: str = "cpu"
+    queue: int = 16
+    peers: Mapping[str, str] = field(default_factory=dict)
+    ledger: str = ""
+
+
+class Service(Protocol):
+    """A servicer with a beginning and an end."""
+
+    async def start(self) -> None:
+        """Load what calls need. An error here ends the process."""
+
+    async def stop(self) -> None:
+        """Let go of threads, connections and files. No call is running any more."""
+
+
+@dataclass(frozen=True)
+class ServiceModule:
+    """The two public names of a service's module, and the service's full name on the wire."""
+
+    name: str
+    create: Callable[[ServiceConfig], Service]
+    add_to_server: Callable[[Any, grpc.aio.Server], None]
+
+    @property
+    def full_name(self) -> str:
+        """Name in health checks and reflection, for example "kino.v1.EncoderService"."""
+        return f"kino.v1.{self.name.title()}Service"
+
+
+def load(name: str) -> ServiceModule:
+    """Import one service, and with it only what that service needs.
+
+    Raises:
+        ValueError: there is no such service.
+        ModuleNotFoundError: the extra of the service is not installed.
+    """
+    if name not in NAMES:
+        raise ValueError(f"service is {name!r}, must be one of {', '.join(NAMES)}")
+    module = import_module(f"services.{name}.service")
+    return ServiceModule(name, module.create, module.add_to_server)
