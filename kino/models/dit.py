@@ -1,0 +1,253 @@
+"""Diffusion transformer (DiT) that predicts the flow-matching velocity of a latent video from text.
+
+Llama-3-style blocks (RMSNorm, SwiGLU, no biases) with full bidirectional attention over all tokens of a clip, cross-attention
+to the concatenated text towers between self-attention and feed-forward, adaptive norms driven by the time through one MLP
+shared by all layers, factorised learnable positions added to the input of every layer, patches of 1 x 2 x 2.
+Source: Movie Gen (arXiv 2410.13720), section 3.2 and table 5; shared modulation: its audio model, section 6.1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from kino.shapes import PATCH_SIZE, Grid
+
+TIME_FEATURES = 256
+
+
+@dataclass(frozen=True)
+class DitConfig:
+    """Sizes of a DiT.
+
+    Args:
+        text_widths: width of the embeddings of each text tower, by its name, in the order of concatenation.
+        max_grid: largest extent in tokens of each axis (t, h, w) that positions exist for.
+        extra_channels: latent channels concatenated to the input that carry a condition, 0 for text to video.
+        later_position_gain: start value of the learned factor of the positions in every layer but the first.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    text_widths: tuple[tuple[str, int], ...]
+    max_grid: tuple[int, int, int]
+    latent_channels: int = 16
+    extra_channels: int = 0
+    later_position_gain: float = 1.0
+
+
+Texts = dict[str, tuple[Tensor, Tensor]]
+"""Embeddings [b, n, d] and their mask [b, n] (true where a token exists), by tower."""
+
+
+class DiT(nn.Module):
+    """Velocity of noisy latents, given the time and the text."""
+
+    def __init__(self, config: DitConfig) -> None:
+        super().__init__()
+        self.config = config
+        patch_values = PATCH_SIZE * PATCH_SIZE * config.latent_channels
+        extra_values = PATCH_SIZE * PATCH_SIZE * config.extra_channels
+        self.patch_in = nn.Linear(patch_values + extra_values, config.width, bias=False)
+        self.positions = Positions(config)
+        self.time_in = nn.Sequential(
+            nn.Linear(TIME_FEATURES, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.modulation = nn.Linear(config.width, 6 * config.width)
+        self.texts_in = nn.ModuleDict({name: TextIn(width, config.width) for name, width in config.text_widths})
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm_out = RMSNorm(config.width)
+        self.modulation_out = nn.Linear(config.width, 2 * config.width)
+        self.patch_out = nn.Linear(config.width, patch_values, bias=False)
+        self.reset_gates()
+
+    def reset_gates(self) -> None:
+        """Zero the modulation and the output, so that an untrained network adds nothing and predicts zero (DiT, adaLN-Zero)."""
+        for linear in (self.modulation, self.modulation_out):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.patch_out.weight)
+
+    def forward(
+        self, x_t: Float[Tensor, "b c t h w"], t: Float[Tensor, " b"], texts: Texts
+    ) -> Float[Tensor, "b v t h w"]:
+        """Velocity [b, latent_channels, t, h, w]; h and w even, the grid within the position tables."""
+        tokens, _ = self.features(x_t, t, texts)
+        _, _, frames, height, _ = x_t.shape
+        return rearrange(
+            tokens,
+            "b (t h w) (y x c) -> b c t (h y) (w x)",
+            t=frames,
+            h=height // PATCH_SIZE,
+            y=PATCH_SIZE,
+            x=PATCH_SIZE,
+        )
+
+    def features(self, x_t: Tensor, t: Tensor, texts: Texts, layer: int = -1) -> tuple[Tensor, Tensor]:
+        """Velocity per token [b, n, 4c] and the hidden tokens [b, n, d] after block `layer`, for auxiliary losses."""
+        _, _, frames, height, width = x_t.shape
+        tokens = self.patch_in(rearrange(x_t, "b c t (h y) (w x) -> b (t h w) (y x c)", y=PATCH_SIZE, x=PATCH_SIZE))
+        positions = self.positions(Grid(frames, height, width))
+        text, text_mask = self.project_texts(texts)
+        time = self.time_in(time_features(t).to(tokens.dtype))
+        modulation = rearrange(self.modulation(F.silu(time)), "b (m d) -> m b 1 d", m=6)
+        hidden = tokens
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, positions, modulation, text, text_mask)
+            if index == layer % len(self.blocks):
+                hidden = tokens
+        shift, scale = rearrange(self.modulation_out(F.silu(time)), "b (m d) -> m b 1 d", m=2)
+        return self.patch_out(self.norm_out(tokens) * (1 + scale) + shift), hidden
+
+    def project_texts(self, texts: Texts) -> tuple[Tensor, Tensor]:
+        """Tokens of all towers at the model's width, concatenated along the sequence, and their mask."""
+        parts = [self.texts_in[name](texts[name][0]) for name, _ in self.config.text_widths]
+        masks = [texts[name][1] for name, _ in self.config.text_widths]
+        return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+
+
+class Positions(nn.Module):
+    """Factorised learnable positions: one table per axis, the three vectors of a token summed.
+
+    Tables start as sines and cosines of unit scale over the three axes together: positions at full scale from the first
+    step decide how fast a small model learns (ours; measured).
+    """
+
+    def __init__(self, config: DitConfig) -> None:
+        super().__init__()
+        tables = [sinusoids(length, config.width) * (2 / 3) ** 0.5 for length in config.max_grid]
+        self.t_table, self.h_table, self.w_table = (nn.Parameter(table) for table in tables)
+
+    def forward(self, grid: Grid) -> Float[Tensor, "n d"]:
+        """Positions of a latent grid's tokens, in the order t h w."""
+        height, width = grid.h // PATCH_SIZE, grid.w // PATCH_SIZE
+        t, h, w = self.t_table[: grid.t], self.h_table[:height], self.w_table[:width]
+        return rearrange(t[:, None, None] + h[None, :, None] + w[None, None, :], "t h w d -> (t h w) d")
+
+
+class TextIn(nn.Module):
+    """Linear projection and LayerNorm of one tower's embeddings; each tower has its own (Movie Gen, section 3.2.2)."""
+
+    def __init__(self, text_width: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(text_width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        projected: Tensor = self.norm(self.linear(embeddings))
+        return projected
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention to the text, SwiGLU; all residual, the first and last modulated by time."""
+
+    def __init__(self, config: DitConfig) -> None:
+        super().__init__()
+        self.position_gain = nn.Parameter(torch.tensor(config.later_position_gain))
+        self.modulation_bias = nn.Parameter(torch.zeros(6, 1, config.width))
+        self.self_norm = RMSNorm(config.width)
+        self.self_attention = SelfAttention(config.width, config.heads)
+        self.cross_norm = RMSNorm(config.width)
+        self.cross_attention = CrossAttention(config.width, config.heads)
+        self.feed_norm = RMSNorm(config.width)
+        self.feed_forward = SwiGLU(config.width, config.hidden)
+
+    def forward(self, x: Tensor, positions: Tensor, modulation: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation + self.modulation_bias[:, None]
+        x = x + self.position_gain * positions
+        x = x + gate_1 * self.self_attention(self.self_norm(x) * (1 + scale_1) + shift_1)
+        x = x + self.cross_attention(self.cross_norm(x), text, text_mask)
+        return x + gate_2 * self.feed_forward(self.feed_norm(x) * (1 + scale_2) + shift_2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention over all tokens, with RMSNorm on queries and keys."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        q, k, v = rearrange(self.qkv(x), "b n (p k d) -> p b k n d", p=3, k=self.heads)
+        mixed = attend(self.query_norm(q), self.key_norm(k), v, None)
+        out: Tensor = self.out(rearrange(mixed, "b k n d -> b n (k d)"))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from the tokens to the text. A clip without any text token is left as it is."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width, bias=False)
+        self.kv = nn.Linear(width, 2 * width, bias=False)
+        self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], text: Float[Tensor, "b m d"], mask: Bool[Tensor, "b m"]
+    ) -> Float[Tensor, "b n d"]:
+        q = rearrange(self.q(x), "b n (k d) -> b k n d", k=self.heads)
+        k, v = rearrange(self.kv(text), "b m (p k d) -> p b k m d", p=2, k=self.heads)
+        mixed = attend(self.query_norm(q), self.key_norm(k), v, mask)
+        out: Tensor = self.out(rearrange(mixed, "b k n d -> b n (k d)"))
+        return out
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        out: Tensor = self.down(F.silu(gate) * up)
+        return out
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + 1e-6) * weight over the last axis."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), 1e-6)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v over [b, k, n, d]; masked keys get no weight, and a row without keys comes out zero."""
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    visible = mask[:, None, None, :]
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    return torch.where(visible.any(dim=-1, keepdim=True), mixed, 0.0)
+
+
+def time_features(t: Float[Tensor, " b"]) -> Float[Tensor, "b f"]:
+    """Sines and cosines of 1000 t at geometric frequencies from 1 to 1/10000."""
+    frequencies = torch.exp(
+        torch.arange(TIME_FEATURES // 2, device=t.device) * (-torch.log(torch.tensor(10_000.0)) / (TIME_FEATURES // 2))
+    )
+    angles = 1000.0 * t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def sinusoids(length: int, width: int) -> Float[Tensor, "n d"]:
+    """Sine-cosine table with wavelengths from 4 to 4 * length positions; a row has mean square 1/2."""
+    frequencies = (torch.pi / 2) * length ** -torch.linspace(0, 1, width // 2)
+    angles = torch.arange(length)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

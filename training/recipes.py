@@ -1,0 +1,64 @@
+"""Every training run there is, one frozen row each, in the order in which they stand on another."""
+
+from dataclasses import dataclass
+
+from training.data import ClipSet
+from training.objective import Settings
+from training.objectives.tae import TaeSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Args:
+        matrix_rate: learning rate of Muon (weight matrices).
+        vector_rate: learning rate of AdamW (everything else).
+        warmup: steps of linear warm-up.
+        flat: share of the steps after which the rate falls linearly.
+        average_decay: decay of the weight average that is validated and published.
+        clip: largest gradient norm.
+        autocast: compute in bf16 with fp32 master weights.
+    """
+
+    name: str
+    component: str
+    settings: Settings
+    steps: int
+    matrix_rate: float
+    vector_rate: float
+    warmup: int = 20
+    flat: float = 0.6
+    weight_decay: float = 0.0
+    average_decay: float = 0.99
+    clip: float = 1.0
+    autocast: bool = True
+    seed: int = 0
+    log_every: int = 20
+    validate_every: int = 200
+    checkpoint_every: int = 100
+
+
+ROWS = [
+    Recipe(
+        name="tae_nano",
+        component="tae",
+        settings=TaeSettings("nano", ClipSet("train", 8, size=32), ClipSet("held_out", 8, size=32), frames_per_batch=32),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="tae_mini",
+        component="tae",
+        settings=TaeSettings("mini", ClipSet("train", 3000), ClipSet("held_out", 64)),
+        steps=2600,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+    ),
+]
+RECIPES = {row.name: row for row in ROWS}
