@@ -18,10 +18,10 @@ export FILM_OUT := $(value OUT)
 unexport PROMPT SECONDS ASPECT SEED OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help env film prompt-given test lint format protos weights bench constraints
+.PHONY: help env film prompt-given test lint format protos protos-release weights bench constraints
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## make .venv from constraints.txt; again only when it or pyproject.toml changes
 
@@ -50,6 +50,17 @@ lint: $(STAMP) ## check format, lint rules, types and the protos
 format: $(STAMP) ## rewrite the code as ruff formats it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+protos: $(STAMP) ## lint the protos, compare them with the last release, and generate kino/v1 from them
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/image.binpb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --mypy_out=quiet:. \
+		protos/kino/v1/*.proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=. \
+		--mypy_grpc_out=quiet:. $$(grep -l '^service ' protos/kino/v1/*.proto)
+
+protos-release: $(STAMP) ## take the protos as they are as the release that `buf breaking` compares with
+	$(BIN)/buf build -o protos/image.binpb
 
 bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
 	$(BIN)/python -m tests.bench --out runs/bench.json

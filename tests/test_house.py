@@ -23,7 +23,9 @@ ADDRESS = re.compile(r"\w+://|--(extra-)?index-url|--find-links|@\s*file:")
 
 def tracked(*suffixes: str) -> list[str]:
     """Paths git tracks that still exist, generated files left out; all of them if no suffix is named."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     paths = (path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file())
     return [path for path in paths if path.endswith(suffixes or "") and not path.startswith(GENERATED)]
 

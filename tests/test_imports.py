@@ -54,7 +54,7 @@ def under(module: str, parents: tuple[str, ...]) -> bool:
 
 
 def imports(source: str) -> Iterator[str]:
-    """The dotted names a source imports, anywhere in it; `from a import b` gives `a.b`, which is right for both readings."""
+    """The dotted names a source imports, anywhere in it; `from a import b` gives `a.b`, right for both readings."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
@@ -72,9 +72,7 @@ def violations(path: str, source: str) -> list[str]:
     row = next((row for row in ROWS if any(fnmatch(path, pattern) for pattern in row.files)), None)
     if row is not None:
         refused |= {module for module in imported if row.refuses(module)}
-    elif fnmatch(
-        path, "services/*/*.py"
-    ):  # a part of a service belongs to its engine or to its servicer, never to both
+    elif fnmatch(path, "services/*/*.py"):  # a part of a service serves its engine or its servicer, never both
         as_engine, as_service = ({m for m in imported if row.refuses(m)} for row in (ENGINE, SERVICE))
         refused |= min(as_engine, as_service, key=len)
     return [f"{path} imports {module}" for module in sorted(refused)]
@@ -132,9 +130,10 @@ def test_the_checker_finds_what_it_should(path: str, source: str, expected: list
     assert violations(path, source) == [f"{path} imports {module}" for module in expected]
 
 
-@pytest.mark.parametrize(
-    "module", ["kino.client", "kino.cli", "kino.wire", "services.graph.service", "training.world.render"]
-)
+TORCHLESS = ["kino.client", "kino.cli", "kino.wire", "services.graph.service", "training.world.render"]
+
+
+@pytest.mark.parametrize("module", TORCHLESS)
 def test_what_needs_no_torch_starts_without_it(module: str) -> None:
     """A client on a small machine, and a director pod, never load torch, however it would come in."""
     program = f"import sys, {module}; print('torch' in sys.modules)"
