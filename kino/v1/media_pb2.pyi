@@ -26,7 +26,7 @@ class Media(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """IANA media type, for example "video/x-matroska", "video/mp4", "image/png"."""
+    """IANA media type, for example "video/matroska", "video/mp4", "image/png"."""
     data: _builtins.bytes
     """The whole file."""
     uri: _builtins.str

@@ -300,7 +300,7 @@ class TaeServiceDecodeResult(_message.Message):
     """Seconds on the device."""
     @_builtins.property
     def video(self) -> _media_pb2.Media:
-        """FFV1 in Matroska, RGB, lossless ("video/x-matroska")."""
+        """FFV1 in Matroska, RGB, lossless ("video/matroska")."""
 
     @_builtins.property
     def frames(self) -> _tensor_pb2.Tensor:

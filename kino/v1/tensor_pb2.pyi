@@ -64,7 +64,7 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
     """Same as DELIVERY_INLINE."""
     DELIVERY_INLINE: _Delivery.ValueType  # 1
-    """In the message while they fit under the message limit (64 MiB), else by uri."""
+    """In the message up to 16 MiB of one tensor or medium, else by uri."""
     DELIVERY_STORE: _Delivery.ValueType  # 2
     """Always by uri: the bytes are in the artifact store before the answer is sent."""
 
@@ -74,7 +74,7 @@ class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
 DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 """Same as DELIVERY_INLINE."""
 DELIVERY_INLINE: Delivery.ValueType  # 1
-"""In the message while they fit under the message limit (64 MiB), else by uri."""
+"""In the message up to 16 MiB of one tensor or medium, else by uri."""
 DELIVERY_STORE: Delivery.ValueType  # 2
 """Always by uri: the bytes are in the artifact store before the answer is sent."""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015

@@ -1,0 +1,140 @@
+"""Servers and channels, all with the same limits, health, reflection, retries and interceptors."""
+
+import json
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from kino.interceptors import ServerInterceptor, client_interceptors
+from kino.telemetry import MetricsServer
+
+S = TypeVar("S")
+
+MAX_MESSAGE_BYTES = 64 << 20
+UNARY_SECONDS = 60.0
+_KEEPALIVE_SECONDS = 30
+_CONNECTION_SECONDS = 600  # a client connects anew this often, and so finds the servers that were added meanwhile
+_LIMITS = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+_SERVER_OPTIONS = [
+    *_LIMITS,
+    ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a second worker
+    ("grpc.max_connection_age_ms", _CONNECTION_SECONDS * 1000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 500),
+]
+# Every call may be repeated: creating carries an idempotency key, the rest computes or reads.
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+    "loadBalancingConfig": [{"round_robin": {}}],
+}
+
+
+class Server:
+    """A grpc.aio server with `grpc.health.v1`, reflection, the project's interceptor and metrics over HTTP.
+
+    It answers UNAVAILABLE, and its health says NOT_SERVING, until `ready(True)`.
+
+    Args:
+        host: address to listen on.
+        port: 0 for any that is free; `start` returns the bound one.
+        metrics_port: port of the Prometheus metrics, 0 for any that is free, None for none.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, metrics_port: int | None = None) -> None:
+        self.host, self.port, self.metrics_port = host, port, metrics_port
+        self._interceptor = ServerInterceptor()
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=_SERVER_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._services = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._metrics: MetricsServer | None = None
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def add(self, servicer: S, add_to_server: Callable[[S, Any], None], full_name: str) -> None:
+        """Serve a service, for example "kino.v1.TaeService"; before `start`."""
+        add_to_server(servicer, self._server)
+        self._services.append(full_name)
+
+    async def start(self) -> int:
+        """Listen, and return the bound port.
+
+        Raises:
+            OSError: the port is in use, or may not be bound; the message names it.
+        """
+        await self.ready(False)
+        reflection.enable_server_reflection(self._services, self._server)
+        try:
+            self.port = self._server.add_insecure_port(_join(self.host, self.port))
+        except RuntimeError:
+            _explain_bind_failure(self.host, self.port)
+            raise
+        if self.metrics_port is not None:
+            self._metrics = MetricsServer(self.host, self.metrics_port)
+            self.metrics_port = self._metrics.port
+        await self._server.start()
+        return self.port
+
+    async def ready(self, ready: bool) -> None:
+        """Begin or cease to serve calls, and let health say so: every service's own, and "" for all."""
+        self._interceptor.ready = ready
+        serving = health_pb2.HealthCheckResponse.SERVING
+        for service in ("", *self._services):
+            await self._health.set(service, serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def wait(self) -> None:
+        """Return when the server has stopped."""
+        await self._server.wait_for_termination()
+
+    async def stop(self, grace_seconds: float = 0) -> None:
+        """Refuse new calls, let those under way end for so long, cancel the rest."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.aio.Channel:
+    """Return a channel to `host:port` that retries while the service is unavailable, with backoff.
+
+    Its calls carry the request id and the trace of the call being served, and end no later than that. Make it in the
+    event loop that uses it.
+
+    Args:
+        unary_seconds: time allowed for a unary call that names no timeout; streams have no limit of their own.
+    """
+    options = [
+        *_LIMITS,
+        ("grpc.service_config", json.dumps(_RETRIES)),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]
+    return grpc.aio.insecure_channel(address, options=options, interceptors=client_interceptors(unary_seconds))
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _explain_bind_failure(host: str, port: int) -> None:
+    """Raise the system's own reason why a port cannot be bound, which gRPC keeps to itself."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with closing(socket.socket(family, kind, protocol)) as probe:
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {_join(host, port)}: {error.strerror}") from None
