@@ -22,7 +22,8 @@ def prompt(text: str, field: str = "prompt", *, max_bytes: int = MAX_PROMPT_BYTE
     """
     num_bytes = len(text.encode("utf-8", "surrogatepass"))
     if num_bytes > max_bytes:
-        raise InvalidArgumentError(field, f"{num_bytes} bytes long", f"at most {max_bytes} bytes of UTF-8")
+        bound = f"at most {max_bytes} bytes of UTF-8"
+        raise InvalidArgumentError(field, num_bytes, bound, message=f"{field} has {num_bytes} bytes, must have {bound}")
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in _LINE_BREAKS:
             raise InvalidArgumentError(field, text, f"free of control characters such as U+{ord(character):04X}")
