@@ -69,7 +69,9 @@ PAPER_TEXT_WIDTHS = (("ul2", 4096), ("byt5", 1472), ("metaclip", 1280))
 PRESETS: dict[str, Preset] = {
     "nano": Preset(
         name="nano",
-        tae=TaeConfig(16, (16, 16), encoder_blocks=1, decoder_blocks=1, attention=True, temporal_patch=4, spatial_patch=4),
+        tae=TaeConfig(
+            16, (16, 16), encoder_blocks=1, decoder_blocks=1, attention=True, temporal_patch=4, spatial_patch=4
+        ),
         dit=DitConfig(64, 2, 2, 128, text_widths(NANO_TOWERS), max_grid=(32, 32, 32)),
         towers=NANO_TOWERS,
         rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512),
@@ -78,7 +80,9 @@ PRESETS: dict[str, Preset] = {
     ),
     "mini": Preset(
         name="mini",
-        tae=TaeConfig(16, (96, 160), encoder_blocks=1, decoder_blocks=2, attention=False, temporal_patch=4, spatial_patch=4),
+        tae=TaeConfig(
+            16, (96, 160), encoder_blocks=1, decoder_blocks=2, attention=False, temporal_patch=4, spatial_patch=4
+        ),
         dit=DitConfig(320, 6, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
         towers=MINI_TOWERS,
         rewriter=LmConfig(1024, 160, 4, 4, 2, 448, 256),

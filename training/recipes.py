@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from training.data import ClipSet
 from training.objective import Settings
 from training.objectives.tae import TaeSettings
+from training.objectives.towers import ContrastSettings, DenoiseSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ ROWS = [
     Recipe(
         name="tae_nano",
         component="tae",
-        settings=TaeSettings("nano", ClipSet("train", 8, size=32), ClipSet("held_out", 8, size=32), frames_per_batch=32),
+        settings=TaeSettings(
+            "nano", ClipSet("train", 8, size=32), ClipSet("held_out", 8, size=32), frames_per_batch=32
+        ),
         steps=20,
         matrix_rate=0.02,
         vector_rate=1e-3,
@@ -59,6 +62,35 @@ ROWS = [
         steps=2600,
         matrix_rate=0.02,
         vector_rate=1e-3,
+    ),
+    Recipe(
+        name="ul2_mini",
+        component="ul2",
+        settings=DenoiseSettings("mini", "ul2"),
+        steps=400,
+        matrix_rate=0.02,
+        vector_rate=2e-3,
+    ),
+    Recipe(
+        name="byt5_mini",
+        component="byt5",
+        settings=DenoiseSettings("mini", "byt5"),
+        steps=1000,
+        matrix_rate=0.02,
+        vector_rate=2e-3,
+    ),
+    Recipe(
+        name="metaclip_mini",
+        component="metaclip",
+        settings=ContrastSettings(
+            "mini",
+            "metaclip",
+            ClipSet("train", 8000, size=48, frames=4, fps=2, seed=1),
+            ClipSet("held_out", 400, size=48, frames=4, fps=2, seed=1),
+        ),
+        steps=400,
+        matrix_rate=0.02,
+        vector_rate=2e-3,
     ),
 ]
 RECIPES = {row.name: row for row in ROWS}

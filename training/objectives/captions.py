@@ -1,0 +1,127 @@
+"""Captions of the world as the towers read them, their tokenizer, and linear read-outs of the facts they state."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from kino.tokens import BpeTokenizer, train_bpe
+from training.world.captions import CaptionStyle, caption
+from training.world.scene import (
+    CAMERAS,
+    CHARACTERS,
+    COLOURS,
+    HAIR_COLOURS,
+    HAIR_CUTS,
+    MOTIONS,
+    OBJECTS,
+    PLACES,
+    PLAIN,
+    RELATIONS,
+    RICH,
+    SKINS,
+    STYLES,
+    TILTS,
+    Scene,
+    Split,
+    facts,
+    sample,
+)
+
+SENTINELS = tuple(f"<span{i}>" for i in range(16))
+MODES = ("<R>", "<X>", "<S>")
+CLASSES = {
+    "object": len(OBJECTS + CHARACTERS),
+    "colour": len(COLOURS),
+    "motion": len(MOTIONS),
+    "place": len(PLACES),
+    "camera": len(CAMERAS + TILTS),
+    "second_object": len(OBJECTS) + 1,
+    "second_colour": len(COLOURS) + 1,
+    "relation": len(RELATIONS) + 1,
+    "style": len(STYLES),
+    "skin": len(SKINS) + 1,
+    "hair": len(HAIR_COLOURS) + 1,
+    "cut": len(HAIR_CUTS) + 1,
+}
+"""The facts read out of the features, and how many values each has; where a scene may lack it, the last is "none"."""
+
+
+def all_facts(scene: Scene) -> dict[str, int]:
+    """The class number of every fact of CLASSES."""
+    second, looks = scene.second, scene.identity
+    return facts(scene) | {
+        "second_object": OBJECTS.index(second.object) if second else len(OBJECTS),
+        "second_colour": COLOURS.index(second.colour) if second else len(COLOURS),
+        "relation": RELATIONS.index(second.relation) if second else len(RELATIONS),
+        "style": STYLES.index(scene.style),
+        "skin": SKINS.index(looks.skin) if looks else len(SKINS),
+        "hair": HAIR_COLOURS.index(looks.hair) if looks else len(HAIR_COLOURS),
+        "cut": HAIR_CUTS.index(looks.cut) if looks else len(HAIR_CUTS),
+    }
+
+
+RATES = (8, 12, 16, 24, 30)
+TELLING: tuple[CaptionStyle, ...] = ("canonical", "sentence", "tags", "paragraph")
+"""The styles that leave no fact out."""
+
+
+def draw_scenes(split: Split, rng: np.random.Generator, count: int) -> list[Scene]:
+    """`count` scenes of a split, half of them of the rich world."""
+    return [sample(int(rng.integers(2**31)), i, split, RICH if i % 2 else PLAIN) for i in range(count)]
+
+
+def worded(scene: Scene, rng: np.random.Generator, style: CaptionStyle = "any") -> str:
+    """A caption, nine times of ten with a frame rate before it, as the generator's prompts have."""
+    text = caption(scene, rng, style)
+    return f"FPS-{rng.choice(RATES)} {text}" if rng.random() < 0.9 else text
+
+
+@cache
+def tower_tokenizer(vocabulary: int) -> BpeTokenizer:
+    """The byte-pair encoding of the towers, learned from captions of the world; always the same."""
+    rng = np.random.default_rng(0)
+    texts = [worded(scene, rng) for scene in draw_scenes("train", rng, 10_000)]
+    return train_bpe(texts, vocabulary, (*MODES, *SENTINELS), lowercase=True)
+
+
+class FactHeads(nn.Module):
+    """Linear read-outs of a scene's facts from the first row, and again from the mean, of a tower's features."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, sum(CLASSES.values()))
+        self.mean = nn.Linear(width, sum(CLASSES.values()))
+
+    def forward(
+        self, features: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Logits [b, classes] of each fact, by the first row and by the mean of all rows."""
+        mean = features.sum(1) / mask.sum(1, keepdim=True)
+        return split_facts(self.first(features[:, 0])), split_facts(self.mean(mean))
+
+
+def split_facts(logits: Float[Tensor, "b classes"]) -> dict[str, Tensor]:
+    """The logits of each fact, by its name."""
+    return dict(zip(CLASSES, torch.split(logits, tuple(CLASSES.values()), dim=-1), strict=True))
+
+
+def fact_targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
+    """Class numbers [b] of every fact."""
+    rows = [all_facts(scene) for scene in scenes]
+    return {name: torch.tensor([row[name] for row in rows]) for name in CLASSES}
+
+
+def fact_loss(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    """Mean cross-entropy over the facts."""
+    terms = [F.cross_entropy(logits[name].float(), target) for name, target in targets.items()]
+    return torch.stack(terms).mean()
+
+
+def fact_accuracy(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, float]:
+    """Share of scenes whose fact is read rightly, by fact."""
+    return {name: (logits[name].argmax(-1) == target).float().mean().item() for name, target in targets.items()}
