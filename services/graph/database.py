@@ -1,0 +1,116 @@
+"""The table behind the ledger, in SQLite or PostgreSQL."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+READ_ONLY = "kino_read_only"  # execution option of a connection that only reads
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+_PREPARE_LOCK = 0x6B696E6F  # any number that nobody else in the database uses: "kino"
+
+metadata = MetaData()
+generations = Table(
+    "generations",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("idempotency_key", String(128), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, comment="SHA-256 of the request"),
+    Column("spec", LargeBinary, nullable=False, comment="kino.v1.GenerationSpec"),
+    Column("fresh", Boolean, nullable=False),
+    Column("pipeline", LargeBinary, nullable=False, comment="kino.v1.Pipeline, every default filled in"),
+    Column("seed", BigInteger, nullable=False),
+    Column("request_id", String(64), nullable=False, comment="of the call that created it"),
+    Column("state", Integer, nullable=False, comment="kino.v1.GenerationState"),
+    Column("sequence", BigInteger, nullable=False, comment="counts the changes, from 1"),
+    Column("create_time", Double, nullable=False, comment="seconds since 1970"),
+    Column("start_time", Double),
+    Column("finish_time", Double),
+    Column("outcome", LargeBinary, nullable=False, comment="kino.v1.Generation: stages, error, artifacts"),
+    Column("record", LargeBinary, comment="kino.v1.Record"),
+    Column("owner", String(128), comment="the director that holds the lease"),
+    Column("lease_until", Double, comment="seconds since 1970"),
+    Column("claims", Integer, nullable=False, comment="times a director took it and did not give it back"),
+    Index("generations_by_state", "state", "number"),
+    sqlite_autoincrement=True,  # a deleted generation's number never returns, so page tokens stay true
+)
+
+
+class now(FunctionElement[float]):  # noqa: N801 - it reads as the SQL function it is
+    """Seconds since 1970 by the database's clock."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+def connect(url: str) -> AsyncEngine:
+    """Return an engine for a SQLAlchemy URL such as `sqlite:////folder/ledger.sqlite` or `postgresql://user@host/name`.
+
+    Raises:
+        ValueError: the URL names another kind of database, or none.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(f"ledger is {url!r}, must be a URL such as sqlite:///FILE or postgresql://HOST/NAME") from None
+    kind = parsed.get_backend_name()
+    if kind not in _DRIVERS:
+        raise ValueError(f"ledger is a {kind} URL, must be of {' or '.join(_DRIVERS)}")
+    if kind == "sqlite" and not parsed.database:
+        raise ValueError(f"ledger is {url!r}, must name a file: a ledger in memory would forget what it accepted")
+    engine = create_async_engine(parsed.set(drivername=_DRIVERS[kind]), pool_pre_ping=kind == "postgresql")
+    if kind == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+async def prepare(engine: AsyncEngine) -> None:
+    """Create the table where it is missing; of several processes that start together, one does."""
+    async with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text(f"select pg_advisory_xact_lock({_PREPARE_LOCK})"))
+        await connection.run_sync(metadata.create_all)
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not at the driver's guess
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout = 10000", "journal_mode = wal", "synchronous = full"):
+        cursor.execute(f"pragma {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock first where something will be written: a reader that turns writer may find it taken."""
+    reads = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("begin" if reads else "begin immediate")

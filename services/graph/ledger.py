@@ -1,0 +1,274 @@
+"""The ledger: every generation, its state, and which director holds it.
+
+One row per generation and one state machine::
+
+    QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED        (QUEUED may also fail or be cancelled)
+
+Every transition is a conditional UPDATE, so of two writers one wins and the other learns that it lost. A director works
+on a generation while it holds its lease; a lease that is not renewed in time lets any director take over. Times are the
+database's own, so the clocks of the directors' machines do not matter.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from kino.v1 import graph_pb2
+from services.graph.database import READ_ONLY, connect, generations, now, prepare
+from services.graph.rows import (
+    ACTIVE,
+    CANCELLED,
+    ENDED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    Claim,
+    Order,
+    State,
+    insertion,
+    message,
+)
+
+_SOURCES: dict[State, tuple[State, ...]] = {
+    RUNNING: (QUEUED,),
+    SUCCEEDED: (RUNNING,),
+    FAILED: ACTIVE,
+    CANCELLED: ACTIVE,
+}
+_OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING)
+_RETRY_SECONDS = 2.0
+_POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
+
+
+class Ledger:
+    """The generations in a database; `open` makes one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+
+    @classmethod
+    async def open(cls, url: str) -> "Ledger":
+        """Return the ledger at a SQLAlchemy URL (`sqlite:///FILE` or `postgresql://...`), its table made where missing.
+
+        Raises:
+            ValueError: the URL names another kind of database, or none.
+        """
+        engine = connect(url)
+        await prepare(engine)
+        return cls(engine)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    async def find(self, idempotency_key: str, digest: str) -> graph_pb2.Generation | None:
+        """Return the generation that was created under this key, or None.
+
+        Raises:
+            AlreadyExistsError: the key was used for something else.
+        """
+        async with self._read() as connection:
+            query = select(generations).where(generations.c.idempotency_key == idempotency_key)
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            return None
+        if row["digest"] != digest:
+            raise AlreadyExistsError(f"idempotency_key {idempotency_key!r} was used for another request")
+        return message(row)
+
+    async def create(self, order: Order, max_queued: int) -> graph_pb2.Generation:
+        """Return the new generation, or the one that was made earlier under the same key for the same request.
+
+        Raises:
+            AlreadyExistsError: the key was used for something else.
+            ResourceExhaustedError: `max_queued` generations wait already.
+        """
+        found = await self.find(order.idempotency_key, order.digest)
+        if found is not None:
+            return found
+        try:
+            async with self._engine.begin() as connection:
+                query = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
+                num_queued = (await connection.execute(query)).scalar_one()
+                if num_queued >= max_queued:
+                    raise ResourceExhaustedError(
+                        f"the graph is busy: {num_queued} generations wait, at most {max_queued} may",
+                        retry_after_seconds=_RETRY_SECONDS,
+                    )
+                row = (await connection.execute(insertion(order))).mappings().one()
+        except IntegrityError:  # somebody was faster with the same key
+            found = await self.find(order.idempotency_key, order.digest)
+            if found is None:
+                raise
+            return found
+        return message(row)
+
+    async def get(self, id: str, *, with_record: bool = False) -> graph_pb2.Generation:
+        """Return one generation, or raise `NotFoundError`."""
+        async with self._read() as connection:
+            return message(await _row(connection, id), with_record=with_record)
+
+    async def list(
+        self, size: int, before: int | None = None, states: Collection[State] = ()
+    ) -> tuple[list[graph_pb2.Generation], int | None]:
+        """Return a page, newest first, and where the next one begins (`before`), or None on the last one."""
+        query = select(generations).order_by(generations.c.number.desc()).limit(size + 1)
+        if before is not None:
+            query = query.where(generations.c.number < before)
+        if states:
+            query = query.where(generations.c.state.in_(states))
+        async with self._read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        page = rows[:size]
+        return [message(row) for row in page], page[-1]["number"] if len(rows) > size else None
+
+    async def cancel(self, id: str) -> graph_pb2.Generation:
+        """End a generation, and return it; one that has ended stays as it is. Its director notices and stops."""
+        async with self._engine.begin() as connection:
+            row = await _row(connection, id, lock=True)
+            outcome = graph_pb2.Generation.FromString(row["outcome"])
+            for stage in outcome.stages:
+                if stage.state in _OPEN_STAGES:
+                    stage.state = graph_pb2.STAGE_STATE_CANCELLED
+            await _move(connection, id, CANCELLED, outcome=outcome.SerializeToString())
+            row = await _row(connection, id)
+        self._tell(id)
+        return message(row)
+
+    async def delete(self, id: str) -> None:
+        """Forget a generation that has ended.
+
+        Raises:
+            FailedPreconditionError: it has not ended.
+        """
+        async with self._engine.begin() as connection:
+            row = await _row(connection, id, lock=True)
+            if row["state"] not in ENDED:
+                state = graph_pb2.GenerationState.Name(row["state"])
+                raise FailedPreconditionError(f"generation {id} is {state}: cancel it before it is deleted")
+            await connection.execute(delete(generations).where(generations.c.id == id))
+
+    async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
+        """Take the oldest generation that nobody holds or whose lease has run out; None where there is none."""
+        free = or_(generations.c.owner.is_(None), generations.c.lease_until < now())
+        oldest = (
+            select(generations.c.number)
+            .where(generations.c.state.in_(ACTIVE), free)
+            .order_by(generations.c.number)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+        taking = (
+            update(generations)
+            .where(generations.c.number == oldest)
+            .values(owner=owner, lease_until=now() + lease_seconds, claims=generations.c.claims + 1)
+            .returning(generations)
+        )
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(taking)).mappings().first()
+        if row is None:
+            return None
+        pipeline = graph_pb2.Pipeline.FromString(row["pipeline"])
+        outcome = graph_pb2.Generation.FromString(row["outcome"])
+        return Claim(row["id"], pipeline, row["fresh"], outcome, row["request_id"], row["claims"])
+
+    async def held(self, owner: str) -> set[str]:
+        """Return the ids that a director still holds: not cancelled, not taken over by another."""
+        async with self._read() as connection:
+            return set((await connection.execute(select(generations.c.id).where(*_holds(owner)))).scalars())
+
+    async def renew(self, owner: str, lease_seconds: float) -> None:
+        """Push out the leases of a director."""
+        async with self._engine.begin() as connection:
+            renewal = update(generations).where(*_holds(owner)).values(lease_until=now() + lease_seconds)
+            await connection.execute(renewal)
+
+    async def release(self, owner: str) -> None:
+        """Give everything that a director holds back, for any director to go on with."""
+        async with self._engine.begin() as connection:
+            giving = update(generations).where(*_holds(owner))
+            await connection.execute(giving.values(owner=None, lease_until=None, claims=generations.c.claims - 1))
+
+    async def begin(self, id: str, owner: str) -> None:
+        """Turn a generation that waits to RUNNING; one that runs already, under an earlier director, stays so."""
+        async with self._engine.begin() as connection:
+            await _move(connection, id, RUNNING, owner, start_time=now())
+        self._tell(id)
+
+    async def report(self, id: str, owner: str, outcome: graph_pb2.Generation) -> None:
+        """Write how far a generation has come, if the director still holds it."""
+        async with self._engine.begin() as connection:
+            values = {"outcome": outcome.SerializeToString(), "sequence": generations.c.sequence + 1}
+            await connection.execute(update(generations).where(*_holds(owner), generations.c.id == id).values(values))
+        self._tell(id)
+
+    async def finish(
+        self, id: str, owner: str, state: State, outcome: graph_pb2.Generation, record: graph_pb2.Record | None = None
+    ) -> bool:
+        """End a generation as SUCCEEDED or FAILED; return False where it was cancelled or taken over meanwhile."""
+        async with self._engine.begin() as connection:
+            saved = record.SerializeToString() if record is not None else None
+            done = await _move(connection, id, state, owner, outcome=outcome.SerializeToString(), record=saved)
+        self._tell(id)
+        return done
+
+    async def watch(self, id: str, after_sequence: int = 0) -> AsyncIterator[graph_pb2.Generation]:
+        """Yield the generation whenever it is newer than what was yielded before, until it has ended."""
+        event = asyncio.Event()
+        self._watchers.setdefault(id, set()).add(event)
+        try:
+            while True:
+                event.clear()
+                generation = await self.get(id)
+                if generation.sequence > after_sequence:
+                    after_sequence = generation.sequence
+                    yield generation
+                if generation.state in ENDED:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), _POLL_SECONDS)
+        finally:
+            self._watchers[id].discard(event)
+            if not self._watchers[id]:
+                del self._watchers[id]
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection:
+            yield await connection.execution_options(**{READ_ONLY: True})
+
+    def _tell(self, id: str) -> None:
+        for event in self._watchers.get(id, ()):
+            event.set()
+
+
+async def _move(connection: AsyncConnection, id: str, to: State, owner: str | None = None, **values: Any) -> bool:
+    """Make one transition of the state machine if it is allowed now; return whether it was."""
+    allowed = [generations.c.id == id, generations.c.state.in_(_SOURCES[to])]
+    if owner is not None:
+        allowed.append(generations.c.owner == owner)
+    if to in ENDED:
+        values |= {"finish_time": now(), "owner": None, "lease_until": None}
+    values |= {"state": to, "sequence": generations.c.sequence + 1}
+    return (await connection.execute(update(generations).where(*allowed).values(values))).rowcount == 1
+
+
+async def _row(connection: AsyncConnection, id: str, *, lock: bool = False) -> RowMapping:
+    query = select(generations).where(generations.c.id == id)
+    row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"generation {id[:64]!r} does not exist")
+    return row
+
+
+def _holds(owner: str) -> tuple[ColumnElement[bool], ...]:
+    return generations.c.owner == owner, generations.c.state.in_(ACTIVE)
