@@ -1,0 +1,204 @@
+"""The asyncio client: films and images, generations, artifacts, and the single services."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, Unpack
+
+from kino.client_connections import AsyncArtifacts, Connections, typed_errors
+from kino.client_services import AsyncEncoder, AsyncGenerator, AsyncRewriter, AsyncTae
+from kino.client_specs import FilmOptions, ImageOptions, text_to_image, text_to_video
+from kino.errors import CallCancelledError, UnavailableError, from_status
+from kino.v1 import graph_pb2, graph_pb2_grpc
+from kino.v1.graph_pb2 import Generation
+
+ENDED = (
+    graph_pb2.GENERATION_STATE_SUCCEEDED,
+    graph_pb2.GENERATION_STATE_FAILED,
+    graph_pb2.GENERATION_STATE_CANCELLED,
+)
+OnChange = Callable[[Generation], None]
+_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Film:
+    """A finished film: MP4 and contact sheet as bytes, and the generation that tells how it came about."""
+
+    generation: Generation
+    video: bytes
+    contact_sheet: bytes
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished picture: PNG as bytes, and the generation that tells how it came about."""
+
+    generation: Generation
+    png: bytes
+
+
+class AsyncKino:
+    """A client of a graph and of the services behind it; an async context manager.
+
+    Args:
+        address: `host:port` of a graph. It may be left out where only services named in `services` are called.
+        services: `host:port` of single services by name; the graph tells those that are left out.
+        patience_seconds: how long a watch waits for a graph that went away and may come back.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, services: Mapping[str, str] | None = None, patience_seconds: float = 30.0
+    ) -> None:
+        self._connections = Connections({**({"graph": address} if address else {}), **(services or {})})
+        self.generations = AsyncGenerations(self._connections, patience_seconds)
+        self.artifacts = AsyncArtifacts(self._connections)
+        self.rewriter = AsyncRewriter(self._connections)
+        self.encoder = AsyncEncoder(self._connections, self.artifacts)
+        self.generator = AsyncGenerator(self._connections, self.artifacts)
+        self.tae = AsyncTae(self._connections, self.artifacts)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; calls that still run are cancelled."""
+        await self._connections.close()
+
+    async def describe(self) -> graph_pb2.GraphServiceDescribeResponse:
+        """Return the parts of the graph and what each says of itself."""
+        stub = graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))
+        with typed_errors():
+            return await stub.Describe(graph_pb2.GraphServiceDescribeRequest())
+
+    async def film(
+        self, prompt: str, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[FilmOptions]
+    ) -> Film:
+        """Return a film of `prompt`; cancelling the task cancels the generation.
+
+        Args:
+            fresh: compute everything anew, even what is in the store.
+            on_change: is shown the generation whenever it has moved on.
+
+        Raises:
+            kino.errors.KinoError: of the class that says why there is no film.
+        """
+        generation = await self.generations.run(text_to_video(prompt, **options), fresh=fresh, on_change=on_change)
+        video = await self.artifacts.of(generation, "film")
+        return Film(generation, video, await self.artifacts.of(generation, "contact_sheet"))
+
+    async def image(
+        self, prompt: str, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[ImageOptions]
+    ) -> Image:
+        """Return a picture of `prompt`; everything else is as in `film`."""
+        generation = await self.generations.run(text_to_image(prompt, **options), fresh=fresh, on_change=on_change)
+        return Image(generation, await self.artifacts.of(generation, "image"))
+
+
+class AsyncGenerations:
+    """What a graph was asked for and what became of it."""
+
+    def __init__(self, connections: Connections, patience_seconds: float = 30.0) -> None:
+        self._connections, self._patience_seconds = connections, patience_seconds
+
+    async def create(
+        self, spec: graph_pb2.GenerationSpec, *, idempotency_key: str | None = None, fresh: bool = False
+    ) -> Generation:
+        """Return the accepted generation; the same key and spec return the same one again.
+
+        Args:
+            spec: from `kino.client_specs`, or with a pipeline of your own.
+            idempotency_key: 1 to 128 printable ASCII characters; a new one is drawn where it is left out.
+            fresh: compute everything anew, even what is in the store.
+        """
+        request = graph_pb2.CreateGenerationRequest(
+            idempotency_key=uuid.uuid4().hex if idempotency_key is None else idempotency_key, spec=spec, fresh=fresh
+        )
+        stub = await self._stub()
+        with typed_errors():
+            return (await stub.CreateGeneration(request)).generation
+
+    async def get(self, id: str) -> Generation:
+        """Return one generation, with its record once it has succeeded."""
+        stub = await self._stub()
+        with typed_errors():
+            return (await stub.GetGeneration(graph_pb2.GetGenerationRequest(id=id))).generation
+
+    async def list(
+        self, *, states: Sequence[graph_pb2.GenerationState.ValueType] = (), page_size: int = 0
+    ) -> AsyncIterator[Generation]:
+        """Yield the generations in one of `states`, or all of them, newest first."""
+        request = graph_pb2.ListGenerationsRequest(page_size=page_size, states=states)
+        stub = await self._stub()
+        while True:
+            with typed_errors():
+                page = await stub.ListGenerations(request)
+            for generation in page.generations:
+                yield generation
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def watch(self, id: str, *, after_sequence: int = 0) -> AsyncIterator[Generation]:
+        """Yield the generation after each change, until it has ended; a broken stream is taken up where it broke."""
+        stub = await self._stub()
+        seen, heard = after_sequence, None
+        while True:
+            try:
+                with typed_errors():
+                    async for response in stub.WatchGeneration(
+                        graph_pb2.WatchGenerationRequest(id=id, after_sequence=seen)
+                    ):
+                        seen, heard = response.generation.sequence, time.monotonic()
+                        yield response.generation
+                return
+            except UnavailableError:
+                if heard is None or time.monotonic() - heard > self._patience_seconds:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def cancel(self, id: str) -> Generation:
+        """Cancel a generation down to the sampler and return it as it ended."""
+        stub = await self._stub()
+        with typed_errors():
+            return (await stub.CancelGeneration(graph_pb2.CancelGenerationRequest(id=id))).generation
+
+    async def delete(self, id: str) -> None:
+        """Forget a generation that has ended."""
+        stub = await self._stub()
+        with typed_errors():
+            await stub.DeleteGeneration(graph_pb2.DeleteGenerationRequest(id=id))
+
+    async def run(
+        self, spec: graph_pb2.GenerationSpec, *, fresh: bool = False, on_change: OnChange | None = None
+    ) -> Generation:
+        """Create a generation, follow it to its end and return it with its record; raises what it failed with.
+
+        Cancelling the task cancels the generation, and waits until it is.
+        """
+        creation = asyncio.ensure_future(self.create(spec, fresh=fresh))
+        try:
+            generation = await asyncio.shield(creation)
+            async for changed in self.watch(generation.id):
+                generation = changed
+                if on_change is not None:
+                    on_change(generation)
+        except asyncio.CancelledError:
+            await self.cancel((await creation).id)
+            raise
+        if generation.state == graph_pb2.GENERATION_STATE_CANCELLED:
+            raise CallCancelledError(f"generation {generation.id} was cancelled")
+        if generation.state == graph_pb2.GENERATION_STATE_FAILED:
+            raise from_status(generation.error)
+        return await self.get(generation.id)
+
+    async def _stub(self) -> "graph_pb2_grpc.GraphServiceAsyncStub":
+        return graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))

@@ -1,0 +1,99 @@
+"""Connections of the client, and the files that travel over them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import grpc
+
+from kino import rpc
+from kino.errors import DataLossError, InternalError, UnavailableError, from_rpc_error
+from kino.v1 import graph_pb2, graph_pb2_grpc
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Raise the `KinoError` that a failed call stands for."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from None
+
+
+class Connections:
+    """One channel per service, opened when it is first needed.
+
+    Args:
+        addresses: `host:port` by service name. The graph tells the addresses of services that are not named.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self.addresses = dict(addresses)
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def channel(self, name: str) -> grpc.aio.Channel:
+        """Return the channel of a service; raises `UnavailableError` where nobody knows its address."""
+        if name not in self._channels:
+            if name not in self.addresses:
+                await self._ask_graph(name)
+            self._channels[name] = rpc.channel(self.addresses[name])
+        return self._channels[name]
+
+    async def close(self) -> None:
+        """Close every channel; calls that still run are cancelled."""
+        while self._channels:
+            await self._channels.popitem()[1].close()
+
+    async def _ask_graph(self, name: str) -> None:
+        if "graph" not in self.addresses:
+            raise UnavailableError(f"the address of the {name} is not known: name it, or the graph's")
+        stub = graph_pb2_grpc.GraphServiceStub(await self.channel("graph"))
+        with typed_errors():
+            description = await stub.Describe(graph_pb2.GraphServiceDescribeRequest())
+        told = {part.component: part.address for part in description.parts}
+        if name not in told:
+            raise UnavailableError(f"the graph calls no {name}, only {', '.join(sorted(told))}")
+        self.addresses = told | self.addresses
+
+
+class AsyncArtifacts:
+    """The files of a graph's store."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def upload(self, data: bytes, media_type: str) -> str:
+        """Store a file, for example as "video/mp4", and return its uri."""
+        stub = await self._stub()
+        with typed_errors():
+            return (await stub.UploadArtifact(_upload_messages(data, media_type))).media.uri
+
+    async def download(self, uri: str) -> bytes:
+        """Return the bytes of a file; raises `DataLossError` where they are not those that the uri names."""
+        stub = await self._stub()
+        data = bytearray()
+        with typed_errors():
+            async for response in stub.DownloadArtifact(graph_pb2.DownloadArtifactRequest(uri=uri)):
+                data += response.chunk
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != uri.rpartition("/")[2]:
+            raise DataLossError(f"{uri} arrived damaged: its SHA-256 is {digest}")
+        return bytes(data)
+
+    async def of(self, generation: graph_pb2.Generation, name: str) -> bytes:
+        """Return the bytes of an artifact of a generation, by the name of the pipeline's output."""
+        for artifact in generation.artifacts:
+            if artifact.name == name:
+                return await self.download(artifact.media.uri)
+        raise InternalError(f"generation {generation.id} has no artifact {name!r}")
+
+    async def _stub(self) -> "graph_pb2_grpc.GraphServiceAsyncStub":
+        return graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))
+
+
+def _upload_messages(data: bytes, media_type: str) -> Iterator[graph_pb2.UploadArtifactRequest]:
+    yield graph_pb2.UploadArtifactRequest(header=graph_pb2.UploadHeader(media_type=media_type, size_bytes=len(data)))
+    for start in range(0, len(data), _CHUNK_BYTES):
+        yield graph_pb2.UploadArtifactRequest(chunk=data[start : start + _CHUNK_BYTES])

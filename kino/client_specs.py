@@ -1,0 +1,101 @@
+"""What people ask the graph for, as the messages it takes."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, TypeVar, Unpack
+
+from google.protobuf.message import Message
+
+from kino.errors import InvalidArgumentError
+from kino.v1 import generator_pb2, graph_pb2
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How the flow is integrated; what is left out is the served model's own value.
+
+    Args:
+        steps: denoising steps.
+        linear_steps: steps of the uniform schedule whose beginning the sampler follows, at least `steps`.
+        guidance: classifier-free guidance scale; 1 is none.
+    """
+
+    steps: int
+    linear_steps: int
+    guidance: float
+
+
+class ImageOptions(SamplingOptions, total=False):
+    """What may be said beside the prompt; what is left out is the served model's own value.
+
+    Args:
+        negative_prompt: what to move away from.
+        aspect: width to height by name, for example "16:9"; or give `size`.
+        size: height and width in pixels.
+        seed: seed of every choice, 0 to 2^63 - 1; left out, the graph draws one and tells it.
+        verbatim: give the prompt to the encoder as it is, without the rewriter.
+    """
+
+    negative_prompt: str
+    aspect: str
+    size: tuple[int, int]
+    seed: int
+    verbatim: bool
+
+
+class FilmOptions(ImageOptions, total=False):
+    """The options of an image, and those of time.
+
+    Args:
+        seconds: length, above 0.
+        fps: frames per second.
+    """
+
+    seconds: float
+    fps: int
+
+
+M = TypeVar("M", bound=Message)
+Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage)
+_SAMPLING = tuple(SamplingOptions.__annotations__)
+
+
+def text_to_video(prompt: str, **options: Unpack[FilmOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for a film of `prompt`; raises `InvalidArgumentError` for what no message can hold."""
+    return graph_pb2.GenerationSpec(text_to_video=_product(graph_pb2.TextToVideo(), prompt, options))
+
+
+def text_to_image(prompt: str, **options: Unpack[ImageOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for a picture of `prompt`; raises `InvalidArgumentError` for what no message can hold."""
+    return graph_pb2.GenerationSpec(text_to_image=_product(graph_pb2.TextToImage(), prompt, options))
+
+
+def sampling(options: Mapping[str, Any]) -> generator_pb2.Sampling:
+    """Return the sampling that the options name among others; what they do not name stays unset."""
+    return fill(generator_pb2.Sampling(), {name: options[name] for name in _SAMPLING if name in options})
+
+
+def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Product:
+    if "aspect" in options and "size" in options:
+        raise InvalidArgumentError("size", options["size"], "left out where an aspect is given")
+    plain = {name: value for name, value in options.items() if name not in (*_SAMPLING, "size")}
+    fill(product, {"prompt": prompt, **plain})
+    if "size" in options:
+        height, width = options["size"]
+        fill(product.pixels, {"height": height, "width": width})
+        product.pixels.SetInParent()
+    if any(name in options for name in _SAMPLING):
+        product.sampling.CopyFrom(sampling(options))
+    return product
+
+
+def fill(message: M, values: Mapping[str, Any]) -> M:
+    """Return the message with scalar fields set; raises `InvalidArgumentError` for a value that a field cannot hold."""
+    for name, value in values.items():
+        try:
+            setattr(message, name, value)
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(name, value, "valid Unicode text") from None
+        except (TypeError, ValueError) as error:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            bound = "text" if field.type == field.TYPE_STRING else f"a number that the message can hold ({error})"
+            raise InvalidArgumentError(name, value, bound) from None
+    return message
