@@ -60,7 +60,7 @@ protos: $(STAMP) ## lint the protos, compare them with the last release, and gen
 		--mypy_grpc_out=quiet:. $$(grep -l '^service ' protos/kino/v1/*.proto)
 
 protos-release: $(STAMP) ## take the protos as they are as the release that `buf breaking` compares with
-	$(BIN)/buf build -o protos/image.binpb
+	$(BIN)/buf build --exclude-source-info -o protos/image.binpb
 
 bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
 	$(BIN)/python -m tests.bench --out runs/bench.json

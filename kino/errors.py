@@ -19,7 +19,7 @@ from kino.store import DamagedError
 from kino.store import NotFoundError as NotInStoreError
 
 _DOMAIN = "kino"
-_MAX_TEXT = 1000  # of a message: a status travels in a header, and headers end at 8 KiB
+_MAX_TEXT = 500  # of a message: a status travels in a header, and headers end at 8 KiB
 _MAX_VALUE = 120  # of a value quoted in a message
 _FIELD_VALUE_BOUND = re.compile(
     r"([\w.\[\]]+) is (.+), must be (.+)", re.DOTALL
@@ -38,13 +38,18 @@ class KinoError(Exception):
 
 
 class InvalidArgumentError(KinoError, ValueError):
-    """A field holds what it may not: `field` names it, `value` is what it held, `bound` what it may hold."""
+    """A field holds what it may not: `field` names it, `value` quotes what it held, `bound` says what it may hold.
+
+    Args:
+        message: the whole sentence where the usual one does not do; a `value` that is text is then quoted already.
+    """
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
     def __init__(self, field: str, value: object, bound: str, *, message: str = "", request_id: str = "") -> None:
-        super().__init__(message or f"{field} is {shorten(value)}, must be {bound}", request_id=request_id)
-        self.field, self.value, self.bound = field, value, bound
+        self.field, self.bound = field, bound
+        self.value = value if message and isinstance(value, str) else shorten(value)
+        super().__init__(message or f"{field} is {self.value}, must be {bound}", request_id=request_id)
 
 
 class NotFoundError(KinoError):
@@ -173,7 +178,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     info.metadata["request_id"] = known.request_id or request_id
     details: list[Message] = [info]
     if isinstance(known, InvalidArgumentError):
-        info.metadata["value"], info.metadata["bound"] = shorten(known.value), known.bound[:_MAX_TEXT]
+        info.metadata["value"], info.metadata["bound"] = known.value[:_MAX_TEXT], known.bound[:_MAX_TEXT]
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=known.field, description=known.message[:_MAX_TEXT]
         )
