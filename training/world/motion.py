@@ -41,6 +41,7 @@ class Pose:
         stretch: height over resting height; the width shrinks to keep the area.
         facing: 1 looks right, -1 looks left.
         lift: height above the ground, as a fraction of the frame's height.
+        ground: height of the ground below it, as a fraction of the frame's height from the top.
     """
 
     x: float
@@ -50,6 +51,7 @@ class Pose:
     stretch: float = 1.0
     facing: int = 1
     lift: float = 0.0
+    ground: float = GROUND
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def hop_seconds(scene: Scene) -> float:
     return 0.95 + 0.05 * _traits(scene.seed)[3]
 
 
+def turn_seconds(scene: Scene) -> float:
+    """Time of one full turn of a scene that spins: it makes 0.55 to 0.95 of a turn in one cycle."""
+    return CYCLE_SECONDS / (0.75 + 0.2 * _traits(scene.seed)[1])
+
+
 def pose(scene: Scene, seconds: float, aspect: float = 1.0) -> Pose:
     """Where the first object is `seconds` after the start; `aspect` is the frame's width over its height."""
     u, v, w, _, _ = _traits(scene.seed)
@@ -89,17 +96,15 @@ def pose(scene: Scene, seconds: float, aspect: float = 1.0) -> Pose:
             drift = 0.08 * signed * (1 if v > 0 else -1)
             return _bounce(Pose(x, rest, size), (seconds / hop_seconds(scene)) % 1.0, drift, short)
         case "spins":
-            turn = 2 * pi * (0.75 + 0.2 * v) * seconds / CYCLE_SECONDS
-            return Pose(x, 0.54, size, angle=turn, lift=0.08)
+            return Pose(x, 0.54, size, angle=2 * pi * seconds / turn_seconds(scene), lift=0.08)
         case "grows" | "shrinks":
             spread = log(1.85 + 0.1 * v) * (signed if scene.motion == "grows" else -signed) / 2
             grown = 0.84 * size * exp(spread)
             return Pose(x, 0.54, grown, lift=0.54 - 0.5 * grown * short)
         case "rises" | "falls":
             lift = 0.44 * (progress if scene.motion == "rises" else 1 - progress)
-            size *= 0.88
-            start = min(GROUND - FEET[scene.object] * size * short, 0.71)
-            return Pose(x, start - lift, size, lift=rest - start + lift)
+            lowered = rest + 0.12 * FEET[scene.object] * size * short
+            return Pose(x, lowered - lift, 0.88 * size, lift=lift)
         case "stays still":
             return Pose(x, rest, size, stretch=1.0 + 0.01 * sin(2 * pi * seconds / CYCLE_SECONDS))
     raise AssertionError(scene.motion)
@@ -111,7 +116,7 @@ def second_pose(scene: Scene, aspect: float = 1.0) -> Pose:
     side = {"left of": 0.3, "right of": -0.3, "behind": 0.22, "in front of": 0.24}[scene.second.relation]
     ground = {"behind": GROUND + 0.06, "in front of": GROUND - 0.16}.get(scene.second.relation, GROUND)
     short = min(aspect, 1.0)
-    return Pose(0.5 + side, ground - FEET[scene.second.object] * SECOND_SIZE * short, SECOND_SIZE)
+    return Pose(0.5 + side, ground - FEET[scene.second.object] * SECOND_SIZE * short, SECOND_SIZE, ground=ground)
 
 
 def view(scene: Scene, seconds: float) -> View:

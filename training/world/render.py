@@ -1,18 +1,21 @@
 """A scene turned into frames: scenery first, then shadows and objects, at any size and frame rate."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil, degrees
 
 import numpy as np
 import skia
 from numpy.typing import NDArray
 
-from training.world.motion import GROUND, Pose, View, pose, second_pose, view
+from training.world.motion import Pose, View, pose, second_pose, view
 from training.world.objects import picture
 from training.world.paint import colour
 from training.world.places import layers
 from training.world.scene import Scene
 from training.world.scenery import PERIOD
+from training.world.signs import draw_sign
+from training.world.styles import stylise
 
 OBJECT_ZOOM = 0.4
 """How much of a camera's zoom (as a power) reaches the objects, which the camera follows."""
@@ -44,9 +47,35 @@ def render(
             clip[index] = backdrop
         else:
             scenery.draw(canvas, camera)
+        if scene.sign is not None:
+            draw_sign(canvas, scene.sign, height, width)
         _draw_objects(canvas, scene, seconds, camera, height, width)
         surface.flushAndSubmit()
-    return np.ascontiguousarray(clip[..., :3])
+    return stylise(np.ascontiguousarray(clip[..., :3]), scene.style)
+
+
+def masks(
+    scene: Scene, frames: int, height: int, width: int, fps: float = 16.0, start_seconds: float = 0.0
+) -> NDArray[np.uint8]:
+    """Which object each pixel of `render` shows, as uint8 [t h w]: 0 scenery, 1 the first object, 2 the second.
+
+    Shadows and signs count as scenery.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    _check(frames, height, width, fps)
+    out = np.zeros((frames, height, width), np.uint8)
+    for index in range(frames):
+        seconds = start_seconds + index / fps
+        grown = view(scene, seconds).zoom ** OBJECT_ZOOM
+        for thing in _things(scene, seconds, width / height):
+            sheet = np.zeros((height, width, 4), np.uint8)
+            surface = skia.Surface(sheet, colorType=_RGBA)
+            _draw_thing(surface.getCanvas(), thing, grown, height, width)
+            surface.flushAndSubmit()
+            out[index][sheet[..., 3] >= 128] = thing.number
+    return out
 
 
 def _check(frames: int, height: int, width: int, fps: float) -> None:
@@ -57,6 +86,15 @@ def _check(frames: int, height: int, width: int, fps: float) -> None:
             raise ValueError(f"{name} is {side}; must be from 16 to 4096")
     if not fps > 0:
         raise ValueError(f"fps is {fps}; must be positive")
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """An object at an instant; `number` is 1 for the first object of the scene, 2 for the second."""
+
+    number: int
+    picture: skia.Picture
+    pose: Pose
 
 
 class _Scenery:
@@ -108,19 +146,28 @@ def _paint(draw: Callable[[skia.Canvas], None], scale: float, aspect: float) -> 
 
 
 def _draw_objects(canvas: skia.Canvas, scene: Scene, seconds: float, camera: View, height: int, width: int) -> None:
-    aspect = width / height
     grown = camera.zoom**OBJECT_ZOOM
-    things = [(scene.object, scene.colour, scene.identity, pose(scene, seconds, aspect))]
-    if scene.second is not None:
-        other = (scene.second.object, scene.second.colour, None, second_pose(scene, aspect))
-        things.insert(1 if scene.second.relation == "behind" else 0, other)
-    for _, _, _, place in things:
-        _shadow(canvas, place, grown, height, width)
-    for name, hue, identity, place in things:
-        canvas.save()
-        _move(canvas, place, grown, height, width)
-        canvas.drawPicture(picture(name, hue, identity))
-        canvas.restore()
+    things = _things(scene, seconds, width / height)
+    for thing in things:
+        _shadow(canvas, thing.pose, grown, height, width)
+    for thing in things:
+        _draw_thing(canvas, thing, grown, height, width)
+
+
+def _things(scene: Scene, seconds: float, aspect: float) -> list[_Thing]:
+    """The objects of a scene at an instant, the farthest first."""
+    first = _Thing(1, picture(scene.object, scene.colour, scene.identity), pose(scene, seconds, aspect))
+    if scene.second is None:
+        return [first]
+    second = _Thing(2, picture(scene.second.object, scene.second.colour), second_pose(scene, aspect))
+    return [first, second] if scene.second.relation == "behind" else [second, first]
+
+
+def _draw_thing(canvas: skia.Canvas, thing: _Thing, grown: float, height: int, width: int) -> None:
+    canvas.save()
+    _move(canvas, thing.pose, grown, height, width)
+    canvas.drawPicture(thing.picture)
+    canvas.restore()
 
 
 def _move(canvas: skia.Canvas, place: Pose, grown: float, height: int, width: int) -> None:
@@ -140,7 +187,7 @@ def _shadow(canvas: skia.Canvas, place: Pose, grown: float, height: int, width: 
         center=skia.Point(0, 0), radius=1.0, colors=[black, colour((20, 16, 32), 0.0)], positions=[0.35, 1.0]
     )
     canvas.save()
-    canvas.translate(place.x * width, min(GROUND * height + 0.02 * side, 0.97 * height))
+    canvas.translate(place.x * width, min(place.ground * height + 0.02 * side, 0.97 * height))
     canvas.scale(0.46 * side, 0.09 * side)
     canvas.drawCircle(0, 0, 1, skia.Paint(Shader=shader, AntiAlias=True))
     canvas.restore()

@@ -67,7 +67,9 @@ class Scene:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; must be one of {', '.join(vocabulary)}")
         if (self.object in CHARACTERS) != (self.identity is not None):
             raise ValueError(f"identity is {self.identity!r}; must be given for a person and for nothing else")
-        if self.sign is not None and not (1 <= len(self.sign) <= 8 and self.sign.isascii() and self.sign.isupper()):
+        if self.sign is not None and not (
+            1 <= len(self.sign) <= 8 and self.sign.isascii() and self.sign.isalpha() and self.sign.isupper()
+        ):
             raise ValueError(f"sign is {self.sign!r}; must be 1 to 8 letters A to Z")
 
 
