@@ -1,0 +1,153 @@
+"""Starts services: `python -m services NAME...`, or `python -m services local` for all of them on one machine.
+
+Standard output gets one line of JSON: `{"ready": {"encoder": "127.0.0.1:7002", ...}}` once every service serves, or
+`{"error": "..."}` when one cannot start. Logs go to standard error.
+
+Exit codes: 0 told to end and drained, 2 a setting is wrong, 4 cannot start.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kino.store import NotFoundError
+from kino.telemetry import start_logging
+from services import host, local
+from services.service import NAMES, ServiceConfig
+
+OK, BAD_INPUT, FAILED = 0, 2, 4
+_log = logging.getLogger("kino.host")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to end, and return the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        start_logging("-".join(name.partition("=")[0] for name in given.names), given.log_level)
+        asyncio.run(host.run(_plan(given), _announce, given.stop_on_eof))
+    except (ValueError, NotFoundError) as error:
+        return _refuse(BAD_INPUT, str(error), error)
+    except ModuleNotFoundError as error:
+        return _refuse(
+            FAILED, f"{error.name} is not installed: install the service's extra, pip install kino[NAME]", error
+        )
+    except OSError as error:
+        return _refuse(FAILED, error.strerror or str(error), error)
+    except Exception as error:  # noqa: BLE001 - the last place that can say why the process ends; the log has the traceback
+        return _refuse(FAILED, f"{type(error).__name__}: {error}", error)
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("names", nargs="+", metavar="NAME[=PORT]", help=f"{', '.join(NAMES)}; or local for all of them")
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add(
+        "--port",
+        type=int,
+        default=0,
+        help="port of the first service; the others follow it. 0: any free ones (%(default)s)",
+    )
+    add("--preset", default="mini", help="row of kino.presets (%(default)s)")
+    add(
+        "--version",
+        action="append",
+        default=[],
+        metavar="[NAME=]VERSION",
+        help="model version or alias (the preset's name)",
+    )
+    add("--models", type=Path, default=local.models_folder(), metavar="PATH", help="model registry (%(default)s)")
+    add("--data", type=Path, default=local.data_folder(), metavar="PATH", help="home of store and ledger (%(default)s)")
+    add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
+    add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")
+    add("--peer", action="append", default=[], metavar="NAME=HOST:PORT", help="a service the graph calls elsewhere")
+    add("--device", default="cpu", help="where the networks compute (%(default)s)")
+    add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
+    add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
+    add("--drain-seconds", type=float, default=20.0, help="how long calls may go on once told to end (%(default)s)")
+    add("--log-level", default="info", help="debug, info, warning or error (%(default)s)")
+    add(
+        "--stop-on-eof", action="store_true", help="end when standard input ends, as with the process that started this"
+    )
+    return parser
+
+
+def _plan(given: argparse.Namespace) -> host.Plan:
+    versions = dict(_pair(text, "--version") if "=" in text else ("", text) for text in given.version)
+    peers = dict(_pair(text, "--peer") for text in given.peer)
+    _check_names([name for name in (*versions, *peers) if name])
+    if given.queue < 0:
+        raise ValueError(f"--queue is {given.queue}, must be at least 0")
+    if not (math.isfinite(given.drain_seconds) and given.drain_seconds >= 0):
+        raise ValueError(f"--drain-seconds is {given.drain_seconds}, must be at least 0")
+    if given.metrics_port is not None:
+        _port(str(given.metrics_port), "--metrics-port")
+    config = ServiceConfig(
+        preset=given.preset,
+        version=versions.pop("", given.preset),
+        store=given.store or str(given.data / "store"),
+        models=given.models,
+        device=given.device,
+        queue=given.queue,
+        peers=peers,
+        ledger=given.ledger or local.ledger_url(given.data),
+    )
+    return host.Plan(
+        _ports(given.names, given.port), config, versions, given.host, given.metrics_port, given.drain_seconds
+    )
+
+
+def _ports(names: Sequence[str], first: int) -> Mapping[str, int]:
+    _port(str(first), "--port")
+    if list(names) == ["local"]:
+        return local.ports(first)
+    ports: dict[str, int] = {}
+    for number, text in enumerate(names):
+        name, separator, port = text.partition("=")
+        _check_names([name])
+        if name in ports:
+            raise ValueError(f"NAME is {name!r} twice, must be named once")
+        ports[name] = _port(port, name) if separator else first and _port(str(first + number), "--port")
+    return ports
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"service is {name!r}, must be one of {', '.join(NAMES)}; or local alone")
+
+
+def _pair(text: str, flag: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise ValueError(f"{flag} is {text!r}, must be of the form NAME=VALUE")
+    return name, value
+
+
+def _port(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError(f"port of {field} is {text!r}, must be from 0 to 65535")
+    return int(text)
+
+
+def _announce(addresses: Mapping[str, str]) -> None:
+    print(json.dumps({"ready": dict(addresses)}), flush=True)
+
+
+def _refuse(code: int, message: str, error: Exception) -> int:
+    _log.error(message, exc_info=error if code == FAILED else None)
+    print(json.dumps({"error": message}), flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

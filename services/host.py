@@ -1,0 +1,131 @@
+"""Hosts services in this process: opens their ports, loads them, serves, and drains them in the end."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from kino.rpc import Server
+from kino.telemetry import Tracing
+from services.service import Service, ServiceConfig, load
+
+_log = logging.getLogger("kino.host")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one process serves.
+
+    Args:
+        ports: port of each service by name, 0 for any that is free.
+        config: the settings that all of them share.
+        versions: model versions of single services by name, in place of `config.version`.
+        host: address to listen on.
+        metrics_port: port of the process's Prometheus metrics, 0 for any that is free, None for none.
+        drain_seconds: how long running calls may go on after the process was told to end.
+    """
+
+    ports: Mapping[str, int]
+    config: ServiceConfig
+    versions: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    drain_seconds: float = 20.0
+
+    def config_of(self, name: str) -> ServiceConfig:
+        """Return the settings of one service."""
+        return replace(self.config, version=self.versions.get(name, self.config.version))
+
+
+class Host:
+    """The services of a plan, from their first open port to their last closed file."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.addresses: dict[str, str] = {}
+        self._running: list[tuple[Server, Service]] = []
+
+    async def start(self) -> None:
+        """Open every port, then load every service, and serve.
+
+        Services that know no others come first: the graph is told where they are.
+
+        Raises:
+            OSError: a port is in use.
+            ValueError: a setting is wrong.
+            ModuleNotFoundError: an extra is not installed.
+        """
+        names = sorted(self.plan.ports, key=lambda name: name == "graph")
+        for name in names:
+            await self._open(name)
+        await asyncio.gather(*(self._load(name, *running) for name, running in zip(names, self._running, strict=True)))
+
+    async def stop(self) -> None:
+        """Let running calls end, the graph's before those of the services it calls, then let go of everything."""
+        _log.info("draining", extra={"seconds": self.plan.drain_seconds})
+        while self._running:
+            server, service = self._running.pop()
+            await server.stop(self.plan.drain_seconds)
+            await service.stop()
+
+    async def _open(self, name: str) -> None:
+        module, config = load(name), self.plan.config_of(name)
+        if name == "graph":
+            config = replace(config, peers={**self.addresses, **config.peers})
+        service = module.create(config)
+        server = Server(self.plan.host, self.plan.ports[name], None if self._running else self.plan.metrics_port)
+        server.add(service, module.add_to_server, module.full_name)
+        port = await server.start()
+        self._running.append((server, service))
+        self.addresses[name] = f"{self.plan.host}:{port}"
+
+    async def _load(self, name: str, server: Server, service: Service) -> None:
+        await service.start()
+        await server.ready(True)
+        _log.info("serving", extra={"component": name, "address": self.addresses[name]})
+
+
+async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on_eof: bool = False) -> None:
+    """Serve a plan until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        on_ready: is told the address of each service once all of them serve.
+        stop_on_eof: stop when standard input ends too, as it does when the process that holds its other end dies.
+    """
+    stop = _stop_signal(stop_on_eof)
+    tracing, host = Tracing("-".join(plan.ports)), Host(plan)
+    starting, stopping = asyncio.ensure_future(host.start()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            on_ready(host.addresses)
+            await stopping
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        await host.stop()
+        tracing.close()
+
+
+def _stop_signal(stop_on_eof: bool) -> asyncio.Event:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    def read() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            begin()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, begin)
+    if stop_on_eof:
+        loop.add_reader(0, read)
+    return stop
