@@ -1,0 +1,198 @@
+"""The command line: `kino film`, `kino image`, `kino serve`, `kino status`, `kino models`, `kino generations`.
+
+Starting up imports the standard library alone, so that `kino --help` is immediate; a command imports what it needs.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_UNAVAILABLE = 3
+EXIT_FAILED = 4
+EXIT_CANCELLED = 130
+EXIT_TERMINATED = 143
+
+EXIT_CODES = """exit codes:
+  0    done
+  2    bad input: an argument, a prompt, an unknown generation
+  3    a service cannot be reached, is busy or too slow: the same command may work later
+  4    failed for another reason
+  130  cancelled, by Ctrl-C or by somebody else
+  143  ended by SIGTERM; the generation is cancelled
+"""
+_BAD_INPUT = ("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "OUT_OF_RANGE")
+_UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+
+Command = Callable[[argparse.Namespace], Awaitable[int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # what a test puts in a stream's place has none
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    given = _parser().parse_args(arguments)
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return code
+
+
+def _run(given: argparse.Namespace) -> int:
+    from kino.errors import KinoError
+
+    module, _, name = given.command.partition(":")
+    command: Command = getattr(import_module(f"kino.{module}"), name)
+    try:
+        return asyncio.run(_until_told(command(given)))
+    except KeyboardInterrupt:
+        return _tell(given, "CANCELLED", "cancelled", EXIT_CANCELLED)
+    except asyncio.CancelledError:
+        return _tell(given, "CANCELLED", "ended by SIGTERM", EXIT_TERMINATED)
+    except KinoError as error:
+        details = {name: value for name in ("field", "value", "bound") if (value := getattr(error, name, ""))}
+        return _tell(given, error.code.name, error.message, exit_code(error.code.name), details)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _tell(given, "FAILED", text, EXIT_FAILED)
+
+
+def exit_code(code: str) -> int:
+    """Return the exit code for the name of a gRPC code."""
+    if code in _BAD_INPUT:
+        return EXIT_BAD_INPUT
+    if code in _UNAVAILABLE:
+        return EXIT_UNAVAILABLE
+    return EXIT_CANCELLED if code == "CANCELLED" else EXIT_FAILED
+
+
+async def _until_told(work: Awaitable[int]) -> int:
+    """Await the command; SIGTERM cancels it, as `asyncio.run` does for Ctrl-C, so that it can end what it began."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+def _tell(
+    given: argparse.Namespace, code: str, message: str, exit_code: int, details: dict[str, str] | None = None
+) -> int:
+    if given.json:
+        print(json.dumps({"error": {"code": code, "message": message, **(details or {})}}))
+    else:
+        print(f"kino: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kino",
+        description="A sentence becomes a film.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    scripts = argparse.ArgumentParser(add_help=False)
+    scripts.add_argument("--json", action="store_true", help="print one JSON value, for scripts")
+    local = argparse.ArgumentParser(add_help=False)
+    local.add_argument("--preset", help="mini or nano (mini)")
+    local.add_argument("--models", metavar="PATH", help="model registry (the one shipped with kino)")
+    local.add_argument("--data", metavar="PATH", help="home of store and ledger ($XDG_DATA_HOME/kino)")
+    remote = argparse.ArgumentParser(add_help=False)
+    remote.add_argument(
+        "--address", metavar="HOST:PORT", default=os.environ.get("KINO_ADDRESS"), help="a running graph ($KINO_ADDRESS)"
+    )
+
+    film = commands.add_parser("film", parents=[scripts, local, remote], help="make a film of a sentence")
+    _add_order(film)
+    _add_time(film)
+    film.add_argument("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
+    film.set_defaults(command="cli_film:film")
+    image = commands.add_parser("image", parents=[scripts, local, remote], help="make a picture of a sentence")
+    _add_order(image)
+    image.add_argument("--out", default="image.png", metavar="PATH", help="PNG (%(default)s)")
+    image.set_defaults(command="cli_film:image")
+    serve = commands.add_parser(
+        "serve", parents=[scripts, local], help="run every service and the graph on this machine"
+    )
+    serve.add_argument(
+        "--port", type=int, default=7000, help="the graph's; the services' follow. 0: free ones (%(default)s)"
+    )
+    serve.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
+    serve.set_defaults(command="cli_serve:serve")
+    status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
+    status.set_defaults(command="cli_graph:status")
+    models = commands.add_parser("models", parents=[scripts, remote], help="show versions and what they accept")
+    models.set_defaults(command="cli_graph:models")
+    _add_generations(
+        commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]
+    )
+    return parser
+
+
+def _add_order(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompt", nargs="?", metavar="PROMPT", help="what to show; - reads standard input ($KINO_PROMPT)")
+    add("--negative-prompt", metavar="TEXT", help="what to move away from")
+    add("--aspect", metavar="W:H", help="width to height, for example 16:9")
+    add("--size", metavar="WIDTHxHEIGHT", help="in pixels, in place of an aspect")
+    add("--seed", type=int, metavar="N", help="the same seed makes the same bytes; drawn where left out")
+    add("--steps", type=int, metavar="N", help="denoising steps")
+    add("--linear-steps", type=int, metavar="N", help="steps of the uniform schedule that the sampler follows at first")
+    add("--guidance", type=float, metavar="X", help="how strictly to follow the prompt; 1 is no guidance")
+    add("--verbatim", action="store_true", default=None, help="encode the prompt as it is, without the rewriter")
+    add("--fresh", action="store_true", help="compute everything anew, even what is stored already")
+
+
+def _add_time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, metavar="X", help="length")
+    parser.add_argument("--fps", type=int, metavar="N", help="frames per second")
+
+
+def _add_generations(parser: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    create = commands.add_parser("create", parents=parents, help="ask for one and return at once")
+    _add_order(create)
+    _add_time(create)
+    create.add_argument("--image", action="store_true", help="a picture instead of a film")
+    create.add_argument(
+        "--pipeline", metavar="PATH", help="JSON of a kino.v1.Pipeline instead of a prompt; - reads standard input"
+    )
+    create.add_argument(
+        "--key", metavar="TEXT", help="idempotency key: the same key and order return the same generation"
+    )
+    create.set_defaults(command="cli_graph:create")
+    for name, text in (
+        ("get", "show one"),
+        ("watch", "follow one until it has ended"),
+        ("cancel", "cancel one, down to the sampler"),
+        ("delete", "forget one that has ended"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        command.add_argument("id", metavar="ID")
+        command.set_defaults(command=f"cli_graph:{name}")
+        if name in ("get", "watch"):
+            command.add_argument("--out", metavar="FOLDER", help="write its artifacts there once it has succeeded")
+    listing = commands.add_parser("list", parents=parents, help="newest first")
+    listing.add_argument(
+        "--state", action="append", default=[], choices=("queued", "running", "succeeded", "failed", "cancelled")
+    )
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (%(default)s)")
+    listing.set_defaults(command="cli_graph:list_generations")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`kino film` and `kino image`: a sentence in, files out."""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kino import validate
+from kino.cli_local import flags_of, local_services
+from kino.cli_view import StageBars, print_facts, print_json
+from kino.client_async import AsyncKino
+from kino.client_specs import text_to_image, text_to_video
+from kino.errors import InvalidArgumentError
+from kino.v1.graph_pb2 import Generation
+
+_OPTIONS = (
+    *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
+)
+_LOCAL = ("preset", "models", "data")
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a command wrote, the generation behind it, and how long everything took."""
+
+    generation: Generation
+    files: dict[str, Path]
+    start_seconds: float
+    total_seconds: float
+
+
+Order = Callable[[AsyncKino, StageBars], Awaitable[Generation]]
+
+
+async def film(given: argparse.Namespace) -> int:
+    """Write a film and its contact sheet, and tell how they came about."""
+    prompt, options = read_prompt(given), order_options(given)
+    text_to_video(prompt, **options)  # what no message can hold is refused before anything starts
+    out = _writable(given.out)
+    sheet = out.with_suffix(".png")
+    if sheet == out:
+        raise InvalidArgumentError("--out", given.out, "a name that does not end in .png, as the contact sheet's does")
+
+    async def order(kino: AsyncKino, bars: StageBars) -> Generation:
+        made = await kino.film(prompt, fresh=given.fresh, on_change=bars.show, **options)
+        _write(out, made.video)
+        _write(sheet, made.contact_sheet)
+        return made.generation
+
+    _tell(given, prompt, await _make(given, order, {"film": out, "contact_sheet": sheet}))
+    return 0
+
+
+async def image(given: argparse.Namespace) -> int:
+    """Write a picture, and tell how it came about."""
+    prompt, options = read_prompt(given), order_options(given)
+    text_to_image(prompt, **options)
+    out = _writable(given.out)
+
+    async def order(kino: AsyncKino, bars: StageBars) -> Generation:
+        made = await kino.image(prompt, fresh=given.fresh, on_change=bars.show, **options)
+        _write(out, made.png)
+        return made.generation
+
+    _tell(given, prompt, await _make(given, order, {"image": out}))
+    return 0
+
+
+def read_prompt(given: argparse.Namespace) -> str:
+    """Return the prompt of a command: its argument, standard input for "-", or `$KINO_PROMPT`."""
+    prompt = given.prompt if given.prompt is not None else os.environ.get("KINO_PROMPT")
+    if prompt is None:
+        raise InvalidArgumentError("PROMPT", "", "given, as an argument or in KINO_PROMPT")
+    if prompt == "-":
+        prompt = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").strip()
+    if not prompt.isascii() and any("\udc80" <= character <= "\udcff" for character in prompt):
+        raise InvalidArgumentError("prompt", prompt.encode("utf-8", "surrogateescape"), "valid UTF-8")
+    return validate.prompt(prompt)
+
+
+def order_options(given: argparse.Namespace) -> dict[str, Any]:
+    """Return what a command says beside the prompt; what it leaves out is the served model's own value."""
+    options = {name: value for name in _OPTIONS if (value := getattr(given, name, None)) is not None}
+    if "size" in options:
+        width, separator, height = options["size"].lower().partition("x")
+        if not (separator and width.isdecimal() and height.isdecimal()):
+            raise InvalidArgumentError("--size", options["size"], "of the form WIDTHxHEIGHT")
+        options["size"] = (int(height), int(width))
+    return options
+
+
+async def _make(given: argparse.Namespace, order: Order, files: dict[str, Path]) -> _Made:
+    """Carry out an order at the graph that the command names, or at services that run as long as the command."""
+    began, bars = time.monotonic(), StageBars()
+    if given.address is not None:
+        for name in _LOCAL:
+            if getattr(given, name) is not None:
+                raise InvalidArgumentError(f"--{name}", getattr(given, name), "left out where a running graph is named")
+        with bars.shown():
+            async with AsyncKino(given.address) as kino:
+                generation = await order(kino, bars)
+        return _Made(generation, files, 0.0, time.monotonic() - began)
+    flags = flags_of(*(getattr(given, name) for name in _LOCAL))
+    with bars.shown():
+        finish_start = bars.begin("start")
+        async with local_services(flags, log_to_file=True) as services:
+            start_seconds = finish_start()
+            async with AsyncKino(services.addresses["graph"]) as kino:
+                generation = await services.during(order(kino, bars))
+            total_seconds = time.monotonic() - began
+    return _Made(generation, files, start_seconds, total_seconds)
+
+
+def _writable(path: str) -> Path:
+    """Return the path of a file that may be written; refused now rather than when the film is ready."""
+    out = Path(path)
+    if not out.parent.is_dir():
+        raise InvalidArgumentError("--out", path, f"in a folder that exists; {out.parent} does not")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InvalidArgumentError("--out", path, "a file that may be written")
+    return out
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
+    generation = made.generation
+    files = {name: str(path) for name, path in made.files.items()}
+    command = shlex.join(_command(given, prompt, generation.seed))
+    if given.json:
+        told = {
+            "id": generation.id,
+            **files,
+            "prompt": prompt,
+            "rewritten_prompt": generation.rewritten_prompt,
+            "substitutions": [
+                {"asked": wish.asked, "drawn": wish.drawn, "reason": wish.reason} for wish in generation.substitutions
+            ],
+            "seed": generation.seed,
+            "stages": [
+                {"name": stage.name, "seconds": stage.seconds, "steps": stage.of, "stored": stage.cached}
+                for stage in generation.stages
+            ],
+            "start_seconds": round(made.start_seconds, 3),
+            "total_seconds": round(made.total_seconds, 3),
+            "command": command,
+        }
+        print_json(told)
+        return
+    stages = {"start": made.start_seconds} if made.start_seconds else {}
+    stages |= {stage.name: stage.seconds for stage in generation.stages}
+    facts = {"prompt": prompt, "rewritten": generation.rewritten_prompt}
+    facts |= {"not shown": "; ".join(wish.reason for wish in generation.substitutions)}
+    facts |= {
+        "seed": str(generation.seed),
+        "times": ", ".join(f"{name} {value:.1f} s" for name, value in stages.items()),
+    }
+    facts |= {"in all": f"{made.total_seconds:.1f} s", **files, "again": command}
+    print_facts({name.replace("_", " "): value for name, value in facts.items() if value})
+
+
+def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
+    """Return the command that makes the same again."""
+    command = ["kino", "image" if given.command.endswith("image") else "film"]
+    for name in (*_OPTIONS, "address", *_LOCAL, "out"):
+        value = seed if name == "seed" else getattr(given, name, None)
+        if value is True:
+            command.append(f"--{name.replace('_', '-')}")
+        elif value is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]

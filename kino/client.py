@@ -1,0 +1,266 @@
+"""The client for people: `Kino` for plain code, `AsyncKino` for asyncio, both with the same methods.
+
+    with Kino("127.0.0.1:7000") as kino:
+        film = kino.film("a red ball bounces across a meadow", seconds=2)
+        Path("film.mp4").write_bytes(film.video)
+
+Every failed call raises a class of `kino.errors`.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange
+from kino.client_connections import AsyncArtifacts
+from kino.client_services import (
+    AsyncEncoder,
+    AsyncGenerator,
+    AsyncRewriter,
+    AsyncTae,
+    Encoding,
+    Latents,
+    OnProgress,
+)
+from kino.client_specs import FilmOptions, ImageOptions, SamplingOptions, text_to_image, text_to_video
+from kino.v1 import graph_pb2, info_pb2, rewriter_pb2
+from kino.v1.graph_pb2 import Generation
+
+__all__ = ["AsyncKino", "Encoding", "Film", "Image", "Kino", "Latents", "text_to_image", "text_to_video"]
+
+T = TypeVar("T")
+
+
+class Kino:
+    """A client of a graph and of the services behind it; a context manager. Callbacks run in the client's own thread.
+
+    Args:
+        address: `host:port` of a graph. It may be left out where only services named in `services` are called.
+        services: `host:port` of single services by name; the graph tells those that are left out.
+        patience_seconds: how long a watch waits for a graph that went away and may come back.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, services: Mapping[str, str] | None = None, patience_seconds: float = 30.0
+    ) -> None:
+        self._loop = _Loop()
+        self._kino = AsyncKino(address, services=services, patience_seconds=patience_seconds)
+        self.generations = Generations(self._loop, self._kino.generations)
+        self.artifacts = Artifacts(self._loop, self._kino.artifacts)
+        self.rewriter = Rewriter(self._loop, self._kino.rewriter)
+        self.encoder = Encoder(self._loop, self._kino.encoder)
+        self.generator = Generator(self._loop, self._kino.generator)
+        self.tae = Tae(self._loop, self._kino.tae)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection; calls that still run are cancelled."""
+        self._loop.run(self._kino.close())
+        self._loop.close()
+
+    def describe(self) -> graph_pb2.GraphServiceDescribeResponse:
+        """Return the parts of the graph and what each says of itself."""
+        return self._loop.run(self._kino.describe())
+
+    def film(
+        self, prompt: str, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[FilmOptions]
+    ) -> Film:
+        """Return a film of `prompt`; Ctrl-C cancels the generation. See `AsyncKino.film`."""
+        return self._loop.run(self._kino.film(prompt, fresh=fresh, on_change=on_change, **options))
+
+    def image(
+        self, prompt: str, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[ImageOptions]
+    ) -> Image:
+        """Return a picture of `prompt`; Ctrl-C cancels the generation. See `AsyncKino.image`."""
+        return self._loop.run(self._kino.image(prompt, fresh=fresh, on_change=on_change, **options))
+
+
+class Generations:
+    """What a graph was asked for and what became of it; see `AsyncGenerations`."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncGenerations) -> None:
+        self._loop, self._inner = loop, inner
+
+    def create(
+        self, spec: graph_pb2.GenerationSpec, *, idempotency_key: str | None = None, fresh: bool = False
+    ) -> Generation:
+        """Return the accepted generation; the same key and spec return the same one again."""
+        return self._loop.run(self._inner.create(spec, idempotency_key=idempotency_key, fresh=fresh))
+
+    def get(self, id: str) -> Generation:
+        """Return one generation, with its record once it has succeeded."""
+        return self._loop.run(self._inner.get(id))
+
+    def list(
+        self, *, states: Sequence[graph_pb2.GenerationState.ValueType] = (), page_size: int = 0
+    ) -> Iterator[Generation]:
+        """Yield the generations in one of `states`, or all of them, newest first."""
+        return self._loop.iterate(self._inner.list(states=states, page_size=page_size))
+
+    def watch(self, id: str, *, after_sequence: int = 0) -> Iterator[Generation]:
+        """Yield the generation after each change, until it has ended; a broken stream is taken up where it broke."""
+        return self._loop.iterate(self._inner.watch(id, after_sequence=after_sequence))
+
+    def cancel(self, id: str) -> Generation:
+        """Cancel a generation down to the sampler and return it as it ended."""
+        return self._loop.run(self._inner.cancel(id))
+
+    def delete(self, id: str) -> None:
+        """Forget a generation that has ended."""
+        self._loop.run(self._inner.delete(id))
+
+    def run(
+        self, spec: graph_pb2.GenerationSpec, *, fresh: bool = False, on_change: OnChange | None = None
+    ) -> Generation:
+        """Create a generation, follow it to its end and return it with its record; raises what it failed with."""
+        return self._loop.run(self._inner.run(spec, fresh=fresh, on_change=on_change))
+
+
+class Artifacts:
+    """The files of a graph's store; see `AsyncArtifacts`."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncArtifacts) -> None:
+        self._loop, self._inner = loop, inner
+
+    def upload(self, data: bytes, media_type: str) -> str:
+        """Store a file, for example as "video/mp4", and return its uri."""
+        return self._loop.run(self._inner.upload(data, media_type))
+
+    def download(self, uri: str) -> bytes:
+        """Return the bytes of a file; raises `DataLossError` where they are not those that the uri names."""
+        return self._loop.run(self._inner.download(uri))
+
+    def of(self, generation: Generation, name: str) -> bytes:
+        """Return the bytes of an artifact of a generation, by the name of the pipeline's output."""
+        return self._loop.run(self._inner.of(generation, name))
+
+
+class Rewriter:
+    """Turns what people type into what the generator was trained on."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncRewriter) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def rewrite(self, prompt: str, *, seed: int = 0) -> rewriter_pb2.RewriteResponse:
+        """Return the rewritten prompt, what it keeps and what it could not keep."""
+        return self._loop.run(self._inner.rewrite(prompt, seed=seed))
+
+
+class Encoder:
+    """Encodes text with several towers at once."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncEncoder) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def encode(
+        self, prompt: str, *, negative_prompt: str = "", fps: int | None = None, towers: Sequence[str] = ()
+    ) -> Encoding:
+        """Return the embeddings of a prompt by the named towers, or by all of them. See `AsyncEncoder.encode`."""
+        return self._loop.run(self._inner.encode(prompt, negative_prompt=negative_prompt, fps=fps, towers=towers))
+
+
+class Generator:
+    """Denoises latents under the guidance of text."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncGenerator) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def generate(
+        self,
+        encoding: Encoding,
+        *,
+        frames: int,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Latents:
+        """Return the latents of `frames` frames (1 is an image) of `size`, height and width in pixels."""
+        return self._loop.run(
+            self._inner.generate(encoding, frames=frames, size=size, seed=seed, on_progress=on_progress, **options)
+        )
+
+
+class Tae:
+    """Turns video into latents and back; an image is a video of one frame."""
+
+    def __init__(self, loop: "_Loop", inner: AsyncTae) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def encode(self, frames: NDArray[np.uint8], *, on_progress: OnProgress | None = None) -> Latents:
+        """Return the latents of RGB frames [t h w 3]."""
+        return self._loop.run(self._inner.encode(frames, on_progress=on_progress))
+
+    def decode(self, latents: Latents, *, on_progress: OnProgress | None = None) -> NDArray[np.uint8]:
+        """Return the RGB frames [t h w 3] of latents that lie in this TAE's space."""
+        return self._loop.run(self._inner.decode(latents, on_progress=on_progress))
+
+
+class _Loop:
+    """An event loop in a thread of its own, which plain code hands coroutines to."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kino-client", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return the coroutine's result; an exception in the waiting thread, as by Ctrl-C, cancels it to its end."""
+        task = asyncio.run_coroutine_threadsafe(_begin(coroutine), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(asyncio.wait([task]), self._loop).result()
+        except BaseException:
+            self._loop.call_soon_threadsafe(task.cancel)
+            asyncio.run_coroutine_threadsafe(asyncio.wait([task]), self._loop).result()
+            raise
+        return task.result()
+
+    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        """Yield what an asynchronous iterator yields."""
+        while True:
+            try:
+                yield self.run(_next(source))
+            except StopAsyncIteration:
+                return
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _begin(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    return asyncio.ensure_future(coroutine)
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    return await anext(source)
