@@ -6,6 +6,7 @@ from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
+from kino.shapes import Grid, Size, latent_grid
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class VideoLimits:
 
     Args:
         pixels: side of the square whose area every aspect keeps.
+        max_pixels: side of the square whose area no clip may exceed.
         max_frames: longest clip.
         frame_rates: frame rates in frames per second that the row was made for.
     """
@@ -24,6 +26,26 @@ class VideoLimits:
     frame_rates: tuple[int, ...]
     frames: int
     fps: int
+
+    @property
+    def max_side(self) -> int:
+        """Longest side of a clip in pixels: twice that of the largest square, room for every aspect."""
+        return 2 * self.max_pixels
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Latent extent of a clip that keeps the bounds.
+
+        Raises:
+            ValueError: it breaks one; field, value and bound are named.
+        """
+        bounds = (("frames", frames, self.max_frames), ("height", height, self.max_side), ("width", width, self.max_side))
+        for field, value, maximum in bounds:
+            if not 1 <= value <= maximum:
+                raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
+        grid = latent_grid(frames, Size(height, width))
+        if height * width > self.max_pixels**2:
+            raise ValueError(f"height is {height}, must be at most {self.max_pixels**2 // width} at a width of {width}")
+        return grid
 
 
 @dataclass(frozen=True)

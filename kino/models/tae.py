@@ -83,10 +83,13 @@ class TAE(nn.Module):
         """Clip of 8t frames from latents that were never normalised; what training compares with the input."""
         return rearrange(self.decoder(rearrange(latents, "b c t h w -> b t h w c")), "b f y x c -> b c f y x")
 
-    def encode_tiled(self, video: Float[Tensor, "b 3 f y x"]) -> Float[Tensor, "b c t h w"]:
-        """As `encode`, in tiles of 32 frames without overlap (Movie Gen, section 3.1.1): memory does not grow with length."""
-        tile = self.config.tile_latent_frames * TEMPORAL_COMPRESSION
-        return torch.cat([self.encode(part) for part in video.split(tile, dim=2)], dim=2)
+    def encode_tiled(self, video: Float[Tensor, "b 3 f y x"]) -> Iterator[Float[Tensor, "b c t h w"]]:
+        """Yield the latents in consecutive pieces, encoded in tiles of 32 frames without overlap (Movie Gen, section 3.1.1).
+
+        A clip that fits one tile is encoded whole. Memory does not grow with length.
+        """
+        for tile in video.split(self.config.tile_latent_frames * TEMPORAL_COMPRESSION, dim=2):
+            yield self.encode(tile)
 
     def decode_tiled(self, latents: Float[Tensor, "b c t h w"], frames: int) -> Iterator[Float[Tensor, "b 3 g y x"]]:
         """Yield the clip in consecutive pieces, decoded in tiles that overlap and are blended with linear weights.

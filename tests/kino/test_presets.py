@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+
+from kino.flow import linear_quadratic
+from kino.models.dit import DiT
+from kino.models.lm import LanguageModel
+from kino.models.tae import TAE
+from kino.models.text import Tower
+from kino.presets import PRESETS, Preset, VideoLimits
+from kino.shapes import ASPECTS, Grid, size_for_aspect
+
+LIMITS = VideoLimits(pixels=96, max_pixels=128, max_frames=64, frame_rates=(16,), frames=32, fps=16)
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.fixture(params=PRESETS)
+def preset(request: pytest.FixtureRequest) -> Preset:
+    return PRESETS[request.param]
+
+
+def test_a_row_has_its_own_name(preset: Preset) -> None:
+    assert PRESETS[preset.name] is preset
+
+
+def test_parts_of_a_row_fit_each_other(preset: Preset) -> None:
+    assert preset.dit.latent_channels == preset.tae.latent_channels
+    assert dict(preset.dit.text_widths) == {name: tower.width for name, tower in preset.towers.items()}
+
+
+def test_every_size_of_a_row_has_positions(preset: Preset) -> None:
+    video, (frames, height, width) = preset.video, preset.dit.max_grid
+    assert 8 * frames >= video.max_frames
+    assert min(height, width) * 16 >= video.max_side
+    for aspect in ASPECTS:
+        for pixels in (video.pixels, video.max_pixels):
+            size = size_for_aspect(aspect, pixels)
+            assert max(size.height, size.width) <= video.max_side
+
+
+def test_what_a_row_makes_by_itself_is_within_its_limits(preset: Preset) -> None:
+    video, sampler = preset.video, preset.sampler
+    for aspect in ASPECTS:
+        size = size_for_aspect(aspect, video.pixels)
+        assert video.grid(video.frames, size.height, size.width).tokens >= 1
+    assert video.fps in video.frame_rates
+    assert len(linear_quadratic(sampler.steps, sampler.linear_steps)) == sampler.steps + 1
+    assert sampler.guidance >= 1
+
+
+def test_no_network_of_the_smallest_row_has_a_million_parameters() -> None:
+    nano = PRESETS["nano"]
+    with torch.device("meta"):
+        networks = [DiT(nano.dit), TAE(nano.tae), LanguageModel(nano.rewriter), *map(Tower, nano.towers.values())]
+    assert max(map(parameters, networks)) < 1_000_000
+
+
+def test_the_shipped_row_is_at_most_32_megabytes_in_bfloat16() -> None:
+    mini = PRESETS["mini"]
+    with torch.device("meta"):
+        networks = [DiT(mini.dit), TAE(mini.tae), LanguageModel(mini.rewriter), *map(Tower, mini.towers.values())]
+    assert 2 * sum(map(parameters, networks)) <= 32e6
+
+
+def test_a_clip_within_the_limits_has_its_grid() -> None:
+    assert LIMITS.grid(32, 96, 96) == Grid(4, 12, 12)
+    assert LIMITS.grid(1, 64, 256) == Grid(1, 8, 32)
+    assert LIMITS.grid(64, 128, 128) == Grid(8, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "message"),
+    [
+        (0, 96, 96, "frames is 0, must be from 1 to 64"),
+        (65, 96, 96, "frames is 65, must be from 1 to 64"),
+        (32, -16, 96, "height is -16, must be from 1 to 256"),
+        (32, 96, 272, "width is 272, must be from 1 to 256"),
+        (32, 96, 90, "width is 90, must be a positive multiple of 16"),
+        (32, 144, 128, "height is 144, must be at most 128 at a width of 128"),
+    ],
+)
+def test_a_clip_beyond_the_limits_is_refused(frames: int, height: int, width: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LIMITS.grid(frames, height, width)
