@@ -19,6 +19,7 @@ PALETTE: dict[str, Rgb] = {
 }
 INK: Rgb = (44, 36, 52)
 PAPER: Rgb = (252, 250, 246)
+RGBA = skia.kRGBA_8888_ColorType
 OUTLINE = 0.028
 """Width of outlines as a fraction of an object's size."""
 

@@ -1,8 +1,7 @@
 """A scene turned into frames: scenery first, then shadows and objects, at any size and frame rate."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, degrees
+from math import degrees
 
 import numpy as np
 import skia
@@ -10,18 +9,15 @@ from numpy.typing import NDArray
 
 from training.world.motion import Pose, View, pose, second_pose, view
 from training.world.objects import picture
-from training.world.paint import colour
+from training.world.paint import RGBA, colour
 from training.world.places import layers
 from training.world.scene import Scene
-from training.world.scenery import PERIOD
+from training.world.scenery import Scenery
 from training.world.signs import draw_sign
 from training.world.styles import stylise
 
 OBJECT_ZOOM = 0.4
 """How much of a camera's zoom (as a power) reaches the objects, which the camera follows."""
-
-_SMOOTH = skia.SamplingOptions(skia.FilterMode.kLinear)
-_RGBA = skia.kRGBA_8888_ColorType
 
 
 def render(
@@ -36,21 +32,15 @@ def render(
     """
     _check(frames, height, width, fps)
     clip = np.zeros((frames, height, width, 4), np.uint8)
-    scenery = _Scenery(scene, height, width)
-    backdrop = scenery.still()
+    scenery = Scenery(layers(scene.place, scene.seed), height, width, 1.5 if scene.camera.startswith("zooms") else 1.0)
     for index in range(frames):
         seconds = start_seconds + index / fps
-        surface = skia.Surface(clip[index], colorType=_RGBA)
-        canvas = surface.getCanvas()
+        canvas = skia.Canvas(clip[index], colorType=RGBA)
         camera = view(scene, seconds)
-        if scene.camera == "still":
-            clip[index] = backdrop
-        else:
-            scenery.draw(canvas, camera)
+        scenery.draw(canvas, camera)
         if scene.sign is not None:
             draw_sign(canvas, scene.sign, height, width)
         _draw_objects(canvas, scene, seconds, camera, height, width)
-        surface.flushAndSubmit()
     return stylise(np.ascontiguousarray(clip[..., :3]), scene.style)
 
 
@@ -71,11 +61,16 @@ def masks(
         grown = view(scene, seconds).zoom ** OBJECT_ZOOM
         for thing in _things(scene, seconds, width / height):
             sheet = np.zeros((height, width, 4), np.uint8)
-            surface = skia.Surface(sheet, colorType=_RGBA)
-            _draw_thing(surface.getCanvas(), thing, grown, height, width)
-            surface.flushAndSubmit()
+            _draw_thing(skia.Canvas(sheet, colorType=RGBA), thing, grown, height, width)
             out[index][sheet[..., 3] >= 128] = thing.number
     return out
+
+
+def empty_place(place: str, seed: int, camera: View, height: int, width: int) -> NDArray[np.uint8]:
+    """A place without objects, uint8 [h w 3]."""
+    image = np.zeros((height, width, 4), np.uint8)
+    Scenery(layers(place, seed), height, width).draw(skia.Canvas(image, colorType=RGBA), camera)
+    return np.ascontiguousarray(image[..., :3])
 
 
 def _check(frames: int, height: int, width: int, fps: float) -> None:
@@ -95,54 +90,6 @@ class _Thing:
     number: int
     picture: skia.Picture
     pose: Pose
-
-
-class _Scenery:
-    """The layers of a place, painted once and then moved with the camera."""
-
-    def __init__(self, scene: Scene, height: int, width: int) -> None:
-        self.height, self.width = height, width
-        self.scale = (1.5 if scene.camera.startswith("zooms") else 1.0) * height
-        self.sheets = [
-            (_paint(layer.draw, self.scale, width / height), layer.rate) for layer in layers(scene.place, scene.seed)
-        ]
-
-    def draw(self, canvas: skia.Canvas, camera: View) -> None:
-        zoom = camera.zoom
-        for sheet, rate in self.sheets:
-            left = (-camera.x * rate * self.width / self.height) % PERIOD
-            matrix = skia.Matrix()
-            matrix.setScaleTranslate(
-                zoom * self.height / self.scale,
-                zoom * self.height / self.scale,
-                0.5 * self.width * (1 - zoom) - left * self.height,
-                0.5 * self.height * (1 - zoom) + camera.y * rate * self.height,
-            )
-            shader = sheet.makeShader(skia.TileMode.kClamp, skia.TileMode.kClamp, _SMOOTH, matrix)
-            canvas.drawPaint(skia.Paint(Shader=shader))
-
-    def still(self) -> NDArray[np.uint8]:
-        """The whole scenery as the resting camera sees it, RGBA."""
-        image = np.zeros((self.height, self.width, 4), np.uint8)
-        self.draw(skia.Surface(image, colorType=_RGBA).getCanvas(), View())
-        return image
-
-
-def _paint(draw: Callable[[skia.Canvas], None], scale: float, aspect: float) -> skia.Image:
-    """A layer at `scale` pixels a unit, one period and one frame wide, so that any stretch of it is in one piece."""
-    recorder = skia.PictureRecorder()
-    draw(recorder.beginRecording(skia.Rect(-PERIOD, -1, 2 * PERIOD, 2)))
-    picture_of_layer = recorder.finishRecordingAsPicture()
-    surface = skia.Surface(ceil((PERIOD + aspect) * scale), round(scale))
-    canvas = surface.getCanvas()
-    canvas.scale(scale, scale)
-    for copy in range(1 + ceil(aspect / PERIOD)):
-        canvas.save()
-        canvas.translate(copy * PERIOD, 0)
-        canvas.clipRect(skia.Rect(0, 0, PERIOD, 1))
-        canvas.drawPicture(picture_of_layer)
-        canvas.restore()
-    return surface.makeImageSnapshot()
 
 
 def _draw_objects(canvas: skia.Canvas, scene: Scene, seconds: float, camera: View, height: int, width: int) -> None:

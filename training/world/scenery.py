@@ -6,14 +6,16 @@ sideways for ever, so that a camera can pan without end.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
+from math import ceil, pi
 
 import numpy as np
 import skia
 
+from training.world.motion import View
 from training.world.paint import Rgb, colour, ellipse, mix, paint, polygon
 
 PERIOD = 2.0
+_SMOOTH = skia.SamplingOptions(skia.FilterMode.kLinear)
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,44 @@ def clouds(canvas: skia.Canvas, rng: np.random.Generator, rgb: Rgb, count: int =
         y, size = float(rng.uniform(0.1, 0.26)), float(rng.uniform(0.8, 1.2))
         for dx, dy, radius in ((-0.1, 0.015, 0.06), (0.0, -0.015, 0.085), (0.1, 0.015, 0.06)):
             everywhere(canvas, ellipse(x + dx * size, y + dy, radius * size * 1.3, radius * size * 0.8), rgb)
+
+
+class Scenery:
+    """The layers of a place, painted once and then moved with the camera."""
+
+    def __init__(self, sheets: list[Layer], height: int, width: int, detail: float = 1.0) -> None:
+        """Paints the layers at `detail` times the resolution of the frame."""
+        self.height, self.width, self.scale = height, width, detail * height
+        self.sheets = [(_paint(layer.draw, self.scale, width / height), layer.rate) for layer in sheets]
+
+    def draw(self, canvas: skia.Canvas, camera: View) -> None:
+        """Fills a canvas with what the camera sees."""
+        zoom = camera.zoom
+        for sheet, rate in self.sheets:
+            left = (-camera.x * rate * self.width / self.height) % PERIOD
+            matrix = skia.Matrix()
+            matrix.setScaleTranslate(
+                zoom * self.height / self.scale,
+                zoom * self.height / self.scale,
+                0.5 * self.width * (1 - zoom) - left * self.height,
+                0.5 * self.height * (1 - zoom) + camera.y * rate * self.height,
+            )
+            shader = sheet.makeShader(skia.TileMode.kClamp, skia.TileMode.kClamp, _SMOOTH, matrix)
+            canvas.drawPaint(skia.Paint(Shader=shader))
+
+
+def _paint(draw: Callable[[skia.Canvas], None], scale: float, aspect: float) -> skia.Image:
+    """A layer at `scale` pixels a unit, one period and one frame wide, so that any stretch of it is in one piece."""
+    recorder = skia.PictureRecorder()
+    draw(recorder.beginRecording(skia.Rect(-PERIOD, -1, 2 * PERIOD, 2)))
+    picture_of_layer = recorder.finishRecordingAsPicture()
+    surface = skia.Surface(ceil((PERIOD + aspect) * scale), round(scale))
+    canvas = surface.getCanvas()
+    canvas.scale(scale, scale)
+    for copy in range(1 + ceil(aspect / PERIOD)):
+        canvas.save()
+        canvas.translate(copy * PERIOD, 0)
+        canvas.clipRect(skia.Rect(0, 0, PERIOD, 1))
+        canvas.drawPicture(picture_of_layer)
+        canvas.restore()
+    return surface.makeImageSnapshot()

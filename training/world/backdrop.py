@@ -1,0 +1,176 @@
+"""Where a film plays and how its camera moves, from the pixels around the figure."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.world.motion import View
+from training.world.render import empty_place
+from training.world.scene import CAMERAS, PLACES, TILTS
+from training.world.segment import Floats, resample
+
+_SIDE = 48
+"""Short side of the frames on which scenery is compared."""
+
+_ROWS = 12
+_PAIR_SECONDS = 0.5
+_CLEAR_GAIN = 0.3
+"""Share of the difference between frames that a camera move must explain to count."""
+
+_NUM_PROTOTYPES = 12
+
+
+def scenery_pixels(mask: Floats) -> NDArray[np.bool_]:
+    """Pixels [t 48 48] surely without the figure, its outline and its shadow, from its colour mask [t h w]."""
+    count, height, width = mask.shape
+    rows, columns = _grid(height, width)
+    coarse = mask[:, : rows * (height // rows), : columns * (width // columns)]
+    coarse = coarse.reshape(count, rows, height // rows, columns, width // columns).max(axis=(2, 4)) > 0.3
+    grown = _dilate(coarse, 3)
+    below = np.maximum.accumulate(grown, axis=1)
+    below[:, : rows * 3 // 4] = grown[:, : rows * 3 // 4]
+    return np.asarray(~below)
+
+
+def place_distances(frames: NDArray[np.uint8], clear: NDArray[np.bool_]) -> Floats:
+    """Mean colour distance (0 to 255) of the scenery to the nearest example of each place, [8].
+
+    Scenery is described by the median and the spread of each of twelve rows over the film: layouts differ by row, and
+    a camera that pans changes no row.
+
+    Args:
+        frames: small frames [t h w 3] of the size of `clear`.
+    """
+    described, known = _rows(frames, clear)
+    gaps = np.abs(_prototypes() - described).mean(axis=-1)
+    return np.asarray(((gaps * known).sum(axis=-1) / max(float(known.sum()), 1.0)).min(axis=-1))
+
+
+def camera_gains(frames: NDArray[np.uint8], clear: NDArray[np.bool_], fps: float) -> dict[str, float]:
+    """Which share of the change between frames each camera move explains; "still" gets `_CLEAR_GAIN`.
+
+    Frames half a second apart are compared after undoing each move by each plausible amount. Rows pan by amounts of
+    their own, since near scenery passes faster than far scenery.
+    """
+    gap = min(max(1, round(_PAIR_SECONDS * fps)), len(frames) - 1)
+    gains = dict.fromkeys(CAMERAS + TILTS, 0.0) | {"still": _CLEAR_GAIN}
+    if gap < 1:
+        return gains
+    starts = np.unique(np.linspace(0, len(frames) - 1 - gap, 6).round().astype(int))
+    images = frames.astype(np.float32) / 255.0
+    before, after = images[starts], images[starts + gap]
+    seen, seen_after = clear[starts], clear[starts + gap]
+    share = gap / fps / _PAIR_SECONDS
+    at_rest = _row_costs(before, after, seen & seen_after)
+    noise = 0.004
+    for name in CAMERAS[1:] + TILTS:
+        costs = np.stack([_row_costs(*_undo(move, before, after, seen, seen_after)) for move in _moves(name, share)])
+        explained = at_rest.sum() - (costs.min(0).sum() if name.startswith("pans") else costs.sum(1).min())
+        gains[name] = float(explained / (at_rest.sum() + noise * len(at_rest)))
+    return gains
+
+
+def small(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Frames at the size on which scenery is compared."""
+    return resample(frames, _SIDE)
+
+
+def _moves(name: str, share: float) -> list[View]:
+    """What the camera may have done in `share` half seconds, in frame sizes."""
+    match name:
+        case "pans left" | "pans right":
+            sign = 1 if name == "pans left" else -1
+            return [View(x=sign * step * share / _SIDE) for step in range(1, 15)]
+        case "tilts up" | "tilts down":
+            sign = 1 if name == "tilts up" else -1
+            return [View(y=sign * step * share / _SIDE) for step in (2, 3, 4, 5, 6)]
+        case _:
+            sign = 1 if name == "zooms in" else -1
+            return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.14, 0.18)]
+
+
+def _undo(
+    move: View, before: Floats, after: Floats, seen: NDArray[np.bool_], seen_after: NDArray[np.bool_]
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Earlier frames moved as the camera would, the later frames, and where both show scenery."""
+    _, height, width, _ = before.shape
+    x = ((np.arange(width) + 0.5) / width - 0.5) / move.zoom + 0.5 - move.x
+    y = ((np.arange(height) + 0.5) / height - 0.5) / move.zoom + 0.5 - move.y
+    left = np.clip(x * width - 0.5, 0, width - 1.001)
+    top = np.clip(y * height - 0.5, 0, height - 1.001)
+    column, row = left.astype(int), top.astype(int)
+    u, v = (left - column).astype(np.float32)[:, None], (top - row).astype(np.float32)[:, None, None]
+    across = before[:, :, column] * (1 - u) + before[:, :, column + 1] * u
+    moved = across[:, row] * (1 - v) + across[:, row + 1] * v
+    inside = ((x > 0) & (x < 1))[None, None, :] & ((y > 0) & (y < 1))[None, :, None]
+    near_column, near_row = np.rint(left).astype(int), np.rint(top).astype(int)
+    return moved, after, seen[:, near_row][:, :, near_column] & seen_after & inside
+
+
+def _row_costs(one: Floats, other: Floats, where: NDArray[np.bool_]) -> Floats:
+    """Mean absolute difference of each of twelve bands of rows; bands hardly seen cost nothing."""
+    difference = np.abs(one - other).mean(axis=-1) * where
+    count, height, width = where.shape
+    bands = np.arange(height) * _ROWS // height
+    edges = np.searchsorted(bands, np.arange(_ROWS))
+    total = np.add.reduceat(difference.sum(axis=(0, 2)), edges)
+    pixels = np.add.reduceat(where.sum(axis=(0, 2)), edges)
+    return np.asarray(np.where(pixels > 0.05 * count * width * height / _ROWS, total / np.maximum(pixels, 1), 0.0))
+
+
+def _rows(frames: NDArray[np.uint8], clear: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Lower, middle and upper colour of each of twelve bands of rows, [12 9], and which bands are seen."""
+    _, height, _, _ = frames.shape
+    described = np.zeros((_ROWS, 9), np.float32)
+    known = np.zeros(_ROWS, np.bool_)
+    for band in range(_ROWS):
+        rows = slice(band * height // _ROWS, (band + 1) * height // _ROWS)
+        pixels = frames[:, rows][clear[:, rows]]
+        known[band] = len(pixels) > 20
+        if known[band]:
+            described[band] = np.percentile(pixels[:: 1 + len(pixels) // 2000], (15, 50, 85), axis=0).ravel()
+    return described, known
+
+
+@cache
+def _prototypes() -> Floats:
+    """Descriptions [8 p 12 9] of many views of each place, at rest and zoomed."""
+    views = (View(), View(zoom=1.25))
+    described = [
+        [
+            _rows(*_plain(empty_place(place, seed, view, _SIDE, 2 * _SIDE)))[0]
+            for seed in range(_NUM_PROTOTYPES)
+            for view in views
+        ]
+        for place in PLACES
+    ]
+    return np.array(described, np.float32)
+
+
+def _plain(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    return image[None], np.ones((1, *image.shape[:2]), np.bool_)
+
+
+def _grid(height: int, width: int) -> tuple[int, int]:
+    scale = _SIDE / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _dilate(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """A mask [t h w] grown by `steps` pixels in each direction."""
+    grown = mask
+    for axis in (1, 2):
+        spread = grown.copy()
+        for step in range(1, steps + 1):
+            spread |= _shifted(grown, step, axis) | _shifted(grown, -step, axis)
+        grown = spread
+    return grown
+
+
+def _shifted(mask: NDArray[np.bool_], step: int, axis: int) -> NDArray[np.bool_]:
+    rolled = np.roll(mask, step, axis=axis)
+    border: list[slice] = [slice(None)] * mask.ndim
+    border[axis] = slice(0, step) if step > 0 else slice(step, None)
+    rolled[tuple(border)] = False
+    return rolled

@@ -1,0 +1,88 @@
+"""Reads from the pixels of a film what it shows, without anything learned; `python -m training.world.judge` tests it.
+
+The judge knows only how the world is drawn. It is fixed on true renders, sharp, blurred and noisy, and its accuracy on
+those is the ceiling of every adherence figure. It reads the plain style and the ten objects, and in a film of two
+objects the larger one.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.world.backdrop import camera_gains, place_distances, scenery_pixels, small
+from training.world.motion import CYCLE_SECONDS
+from training.world.scene import COLOURS, OBJECTS, PLACES
+from training.world.segment import Figure, find_figure, resample
+from training.world.silhouettes import centres, recognise
+from training.world.tracks import motion_strengths
+
+NOTHING = "nothing"
+"""The verdict on an object, colour or motion where no object is seen."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a film shows; each `confidence` is the lead of the answer over the next best, 0 for a tie.
+
+    Leads are comparable only within one attribute.
+    """
+
+    object: str
+    colour: str
+    motion: str
+    place: str
+    camera: str
+    confidence: dict[str, float] = field(default_factory=dict)
+
+
+def judge(frames: NDArray[np.uint8], fps: float = 16.0) -> Verdict:
+    """Object, colour, motion, place and camera of a film of frames uint8 [t h w 3], by its first two seconds.
+
+    Raises:
+        ValueError: the frames are not uint8 [t h w 3] with sides of at least 64 pixels, or fps is not positive.
+    """
+    _check(frames, fps)
+    frames = resample(frames[: max(1, round(CYCLE_SECONDS * fps))])
+    figure = find_figure(frames)
+    confidence: dict[str, float] = {}
+    object_name = colour = motion = NOTHING
+    if figure is not None:
+        colour = COLOURS[figure.colour]
+        confidence["colour"] = figure.share
+        object_name, motion = _read_figure(frames, figure, fps, confidence)
+    little = small(frames)
+    mask = figure.mask if figure is not None else np.zeros(frames.shape[:3], np.float32)
+    clear = scenery_pixels(mask)
+    distances = place_distances(little, clear)
+    nearest = np.sort(distances)
+    confidence["place"] = float(nearest[1] - nearest[0])
+    camera, confidence["camera"] = _largest(camera_gains(little, clear, fps))
+    return Verdict(object_name, colour, motion, PLACES[int(distances.argmin())], camera, confidence)
+
+
+def _read_figure(
+    frames: NDArray[np.uint8], figure: Figure, fps: float, confidence: dict[str, float]
+) -> tuple[str, str]:
+    """Object and motion of a figure; adds their confidence."""
+    _, height, width, _ = frames.shape
+    track = centres(figure.mask)
+    likeness = recognise(frames, figure, track)
+    confidence["object"] = likeness.margin
+    motion, confidence["motion"] = _largest(motion_strengths(track, likeness.turns, height, width, fps))
+    return OBJECTS[likeness.object], motion
+
+
+def _largest(scores: dict[str, float]) -> tuple[str, float]:
+    """The name with the largest score, and its lead over the next."""
+    ranked = sorted(scores, key=lambda name: scores[name], reverse=True)
+    return ranked[0], scores[ranked[0]] - scores[ranked[1]]
+
+
+def _check(frames: NDArray[np.uint8], fps: float) -> None:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; must be uint8 [t h w 3]")
+    if len(frames) < 1 or min(frames.shape[1:3]) < 64:
+        raise ValueError(f"frames are {list(frames.shape)}; must be at least one, with sides of at least 64 pixels")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; must be positive")

@@ -1,0 +1,213 @@
+"""Which object a figure is and how it turns, by matching its colour mask and its shading with drawn templates."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import skia
+from numpy.typing import NDArray
+
+from training.world.objects import picture
+from training.world.paint import RGBA
+from training.world.scene import COLOURS, OBJECTS
+from training.world.segment import Figure, Floats, colour_mask
+
+NUM_ANGLES = 24
+_CELLS = 28
+_REACH = 1.3
+"""Half side of a crop, in units of the square root of the figure's coloured area."""
+
+_NUM_LOOKS = 8
+_SHADING_WEIGHT = 2.0
+_GREY = np.array([0.299, 0.587, 0.114], np.float32) / 255.0
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What a figure looks like.
+
+    Attributes:
+        object: index into OBJECTS.
+        margin: score of the best object minus score of the second best (scores are about 1 for a perfect match).
+        turns: how far it turns during the film, in full turns, clockwise; 0 unless turning explains the film better.
+    """
+
+    object: int
+    margin: float
+    turns: float
+
+
+@dataclass(frozen=True)
+class _Bank:
+    """Templates [o f a n] (object, facing, angle, cell) of one colour.
+
+    Attributes:
+        masks: colour masks with zero mean and unit length.
+        shades: luminance times coverage.
+        covers: coverage, with unit sum.
+        shade_means, shade_squares: coverage-weighted mean and mean square of the luminance, [o f a].
+    """
+
+    masks: Floats
+    shades: Floats
+    covers: Floats
+    shade_means: Floats
+    shade_squares: Floats
+
+
+def recognise(frames: NDArray[np.uint8], figure: Figure, track: Floats) -> Likeness:
+    """The object that a figure shows, and its turning.
+
+    Args:
+        frames: [t h w 3] at the judge's working size.
+        track: centre x, centre y and square root of the coloured area of each frame, in pixels, [t 3].
+    """
+    picks = _complete_frames(figure, track)
+    luminance = frames[picks].astype(np.float32) @ _GREY
+    scores = _match(figure.mask[picks], luminance, track[picks], _bank(figure.colour))
+    progress = picks / max(1, len(frames) - 1)
+    still, turning, turns = _explain(scores, progress)
+    best = np.maximum(still, turning)
+    order = np.argsort(best)
+    winner = int(order[-1])
+    gain = turning[winner] - still[winner]
+    return Likeness(winner, float(best[winner] - best[order[-2]]), float(turns[winner]) if gain > 0.03 else 0.0)
+
+
+def _complete_frames(figure: Figure, track: Floats) -> NDArray[np.intp]:
+    """About evenly spread frames, without those where the figure is cut by the frame's edge, if enough are left."""
+    count = len(track)
+    mask = figure.mask
+    edge = mask[:, :2].sum((1, 2)) + mask[:, -2:].sum((1, 2)) + mask[:, :, :2].sum((1, 2)) + mask[:, :, -2:].sum((1, 2))
+    usable = np.flatnonzero((edge < 0.1 * np.maximum(track[:, 2], 1.0)) & (track[:, 2] > 0))
+    if len(usable) < min(4, count):
+        usable = np.flatnonzero(track[:, 2] > 0)
+    spread = np.linspace(0, len(usable) - 1, min(_NUM_LOOKS, len(usable)))
+    return np.asarray(usable[np.unique(spread.round().astype(int))])
+
+
+def _match(masks: Floats, luminance: Floats, track: Floats, bank: _Bank) -> Floats:
+    """Scores [t o f a] of each frame against each template, the best over small shifts and scales of the crop."""
+    crops, shades = _crops(masks, track, _VARIATIONS), _crops(luminance, track, _VARIATIONS)
+    crops = crops - crops.mean(axis=-1, keepdims=True)
+    crops /= np.linalg.norm(crops, axis=-1, keepdims=True) + 1e-6
+    shape = (*crops.shape[:2], *bank.masks.shape[:3])
+    flat = crops.reshape(-1, _CELLS**2)
+    shade = shades.reshape(-1, _CELLS**2)
+    cells = _CELLS**2
+    alike = (flat @ bank.masks.reshape(-1, cells).T).reshape(shape)
+    covers = bank.covers.reshape(-1, cells).T
+    offset = (shade @ covers).reshape(shape) - bank.shade_means
+    square = (shade**2 @ covers).reshape(shape) + bank.shade_squares
+    cross = (shade @ bank.shades.reshape(-1, cells).T).reshape(shape)
+    unlike = np.sqrt(np.maximum(square - 2 * cross - offset**2, 0.0))
+    return np.asarray((alike - _SHADING_WEIGHT * unlike).max(axis=1))
+
+
+_SHIFT = 0.06
+_VARIATIONS = np.array(
+    [(dx, dy, scale) for dx in (-_SHIFT, 0, _SHIFT) for dy in (-_SHIFT, 0, _SHIFT) for scale in (0.95, 1.05)],
+    np.float32,
+)
+"""Shifts (in units of the figure's size) and scales that make up for an inexact centre or size."""
+
+
+def _crops(images: Floats, track: Floats, variations: Floats) -> Floats:
+    """Square crops [t v n] around each figure, scaled by its size; beyond the frame the border repeats."""
+    blurred = _soften(images)
+    steps = ((np.arange(_CELLS, dtype=np.float32) + 0.5) / _CELLS * 2 - 1) * _REACH
+    size = track[:, None, 2] * variations[:, 2]
+    x = (track[:, None, 0] + variations[:, 0] * track[:, None, 2])[..., None] + steps * size[..., None]
+    y = (track[:, None, 1] + variations[:, 1] * track[:, None, 2])[..., None] + steps * size[..., None]
+    _, height, width = images.shape
+    left, right_share = _neighbours(x, width)
+    top, low_share = _neighbours(y, height)
+    frame = np.arange(len(images))[:, None, None, None]
+    top, low, left, right = top[..., :, None], top[..., :, None] + 1, left[..., None, :], left[..., None, :] + 1
+    u, v = right_share[..., None, :], low_share[..., :, None]
+    upper = blurred[frame, top, left] * (1 - u) + blurred[frame, top, right] * u
+    lower = blurred[frame, low, left] * (1 - u) + blurred[frame, low, right] * u
+    return np.asarray((upper * (1 - v) + lower * v).reshape(len(images), len(variations), -1))
+
+
+def _neighbours(position: Floats, length: int) -> tuple[NDArray[np.intp], Floats]:
+    """The pixel before each position and the share of the pixel after it."""
+    inside = np.clip(position - 0.5, 0, length - 1.001)
+    before = inside.astype(np.intp)
+    return before, (inside - before).astype(np.float32)
+
+
+def _soften(images: Floats) -> Floats:
+    """A blur of three pixels, so that crops may skip pixels and sharp and soft films look alike."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9.0)
+
+
+def _explain(scores: Floats, progress: NDArray[np.float64]) -> tuple[Floats, Floats, Floats]:
+    """For each object: best mean score without turning, best with an even turn, and that turn."""
+    rates = np.concatenate([np.arange(-1.1, -0.29, 0.05), np.arange(0.3, 1.11, 0.05)])
+    starts = np.array([-1.0, 0.0, 1.0]) / NUM_ANGLES
+    angles = rates[:, None, None] * progress + starts[:, None]
+    bins = np.round(angles * NUM_ANGLES).astype(int) % NUM_ANGLES
+    frame = np.arange(len(scores))
+    still = scores[..., 0].mean(axis=0).max(axis=-1)
+    paths = scores[frame, :, :, bins].mean(axis=2)
+    per_rate = paths.max(axis=(1, 3))
+    return still, per_rate.max(axis=0), rates[per_rate.argmax(axis=0)].astype(np.float32)
+
+
+@cache
+def _bank(colour: int) -> _Bank:
+    """Every object in one colour, at every angle, looking right and left."""
+    shape = (len(OBJECTS), 2, NUM_ANGLES, _CELLS**2)
+    masks, shades, covers = (np.zeros(shape, np.float32) for _ in range(3))
+    for o, name in enumerate(OBJECTS):
+        for f, facing in enumerate((1, -1)):
+            for a in range(NUM_ANGLES):
+                masks[o, f, a], shades[o, f, a], covers[o, f, a] = _template(name, colour, facing, a)
+    masks -= masks.mean(axis=-1, keepdims=True)
+    masks /= np.linalg.norm(masks, axis=-1, keepdims=True)
+    covers /= covers.sum(axis=-1, keepdims=True)
+    means, squares = (covers * shades).sum(-1), (covers * shades**2).sum(-1)
+    return _Bank(masks, shades * covers, covers, means, squares)
+
+
+_SIDE = 96
+
+
+def _template(name: str, colour: int, facing: int, angle: int) -> tuple[Floats, Floats, Floats]:
+    """Mask, luminance and coverage [n] of one drawing, cropped as a figure of a film would be."""
+    drawing = np.zeros((_SIDE, _SIDE, 4), np.uint8)
+    canvas = skia.Canvas(drawing, colorType=RGBA)
+    canvas.translate(_SIDE / 2, _SIDE / 2)
+    canvas.rotate(360.0 * angle / NUM_ANGLES)
+    canvas.scale(0.56 * _SIDE * facing, 0.56 * _SIDE)
+    canvas.drawPicture(picture(name, COLOURS[colour]))
+    cover = drawing[..., 3].astype(np.float32) / 255.0
+    backed = drawing[..., :3] + ((1.0 - cover[..., None]) * 200.0).round().astype(np.uint8)
+    mask = colour_mask(backed, colour)
+    track = centres(mask[None])
+    here = np.array([[0.0, 0.0, 1.0]], np.float32)
+    crop = [_crops(image[None], track, here)[0, 0] for image in (mask, backed.astype(np.float32) @ _GREY, cover)]
+    return crop[0], crop[1], crop[2]
+
+
+def centres(mask: Floats) -> Floats:
+    """Centre x, centre y and square root of area of the coloured pixels of each frame [t h w], in pixels, as [t 3].
+
+    Pixels far from the middle of the bulk weigh less, so that specks elsewhere do not pull. Frames that show nothing
+    have size 0.
+    """
+    _, height, width = mask.shape
+    x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5
+    weights = mask**2
+    for _ in range(3):
+        total = weights.sum((1, 2)) + 1e-6
+        centre_x, centre_y = weights.sum(1) @ x / total, weights.sum(2) @ y / total
+        reach = 1.5 * np.sqrt(mask.sum((1, 2))) + 2.0
+        distance = ((x - centre_x[:, None]) ** 2)[:, None, :] + ((y - centre_y[:, None]) ** 2)[:, :, None]
+        weights = mask / (1.0 + (distance / reach[:, None, None] ** 2) ** 3)
+    area = weights.sum((1, 2))
+    seen = area > 0.002 * height * width
+    return np.stack([centre_x, centre_y, np.sqrt(area) * seen], axis=-1).astype(np.float32)
