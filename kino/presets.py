@@ -59,7 +59,11 @@ class SamplerDefaults:
 
 @dataclass(frozen=True)
 class Preset:
-    """One family of networks that fit each other."""
+    """One family of networks that fit each other.
+
+    Args:
+        towers: text towers by name; empty where the row's towers are not ours to make.
+    """
 
     name: str
     tae: TaeConfig
@@ -85,8 +89,28 @@ MINI_TOWERS = {
     "byt5": TowerConfig(384, 96, 2, 3, 256, 32, tokens="bytes", reads="quotes"),
     "metaclip": TowerConfig(1024, 192, 2, 3, 512, 64, output="pooled"),
 }
-# Widths of UL2 20B, ByT5-small and the MetaCLIP text tower (Movie Gen, section 3.2.2; the towers' own papers).
+# UL2 20B, ByT5-small and the MetaCLIP text tower (Movie Gen, section 3.2.2; the towers' own papers).
 PAPER_TEXT_WIDTHS = (("ul2", 4096), ("byt5", 1472), ("metaclip", 1280))
+# 2 x 2 patches of 1168 x 496, the longest side of the 768 px aspects, and 32 latent frames (Movie Gen, section 3.2.2).
+PAPER_GRID = (32, 80, 80)
+# The latent-diffusion autoencoder of compression 8, inflated (Movie Gen, section 3.1.1; arXiv 2112.10752, KL-f8).
+PAPER_TAE = TaeConfig(16, (128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, attention=True)
+# Llama 3 8B (arXiv 2407.21783, table 3).
+PAPER_REWRITER = LmConfig(128_256, 4096, 32, 32, 8, 14_336, 8192, base=500_000.0)
+
+
+def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Preset:
+    """A row of the paper's family: 768 px, up to 16 s; its towers are published elsewhere and loaded from there."""
+    return Preset(
+        name=name,
+        tae=PAPER_TAE,
+        dit=DitConfig(width, layers, heads, hidden, PAPER_TEXT_WIDTHS, PAPER_GRID),
+        towers={},
+        rewriter=PAPER_REWRITER,
+        video=VideoLimits(768, 768, 256, (16, 24), 256, 16),
+        sampler=SamplerDefaults(50, 1000, 7.5),
+    )
+
 
 PRESETS: dict[str, Preset] = {
     "nano": Preset(
@@ -107,8 +131,11 @@ PRESETS: dict[str, Preset] = {
         ),
         dit=DitConfig(320, 6, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
         towers=MINI_TOWERS,
-        rewriter=LmConfig(1024, 160, 4, 4, 2, 448, 256),
+        rewriter=LmConfig(1024, 160, 4, 4, 2, 448, 384),
         video=VideoLimits(96, 128, 256, (16,), 32, 16),
         sampler=SamplerDefaults(50, 1000, 3.0),
     ),
+    "1b": paper_row("1b", 1536, 24, 16, 4096),
+    "5b": paper_row("5b", 3072, 32, 24, 8192),
+    "30b": paper_row("30b", 6144, 48, 48, 16_384),
 }

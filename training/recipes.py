@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from training.data import ClipSet
 from training.objective import Settings
+from training.objectives.contrast import ContrastSettings
+from training.objectives.rewriter import RewriterSettings
 from training.objectives.tae import TaeSettings
-from training.objectives.towers import ContrastSettings, DenoiseSettings
+from training.objectives.towers import DenoiseSettings
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ ROWS = [
         name="tae_mini",
         component="tae",
         settings=TaeSettings("mini", ClipSet("train", 3000), ClipSet("held_out", 64)),
-        steps=2600,
+        steps=1800,
         matrix_rate=0.02,
         vector_rate=1e-3,
     ),
@@ -75,7 +77,7 @@ ROWS = [
         name="byt5_mini",
         component="byt5",
         settings=DenoiseSettings("mini", "byt5"),
-        steps=1000,
+        steps=600,
         matrix_rate=0.02,
         vector_rate=2e-3,
     ),
@@ -88,9 +90,18 @@ ROWS = [
             ClipSet("train", 8000, size=48, frames=4, fps=2, seed=1),
             ClipSet("held_out", 400, size=48, frames=4, fps=2, seed=1),
         ),
-        steps=400,
+        steps=200,
         matrix_rate=0.02,
         vector_rate=2e-3,
+    ),
+    Recipe(
+        name="rewriter_mini",
+        component="rewriter",
+        settings=RewriterSettings("mini"),
+        steps=1200,
+        matrix_rate=0.02,
+        vector_rate=2e-3,
+        validate_every=400,
     ),
 ]
 RECIPES = {row.name: row for row in ROWS}

@@ -5,6 +5,7 @@ how they are trained, which is the business of `services/encoder` and `training/
 below the tower, `SpanDecoder` and `PictureEncoder`, exist to train it and are dropped when it is published.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from kino.tokens import PAD, Tokenizer, tower_ids
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,28 @@ class Tower(nn.Module):
             x = block(x, mask[:, None], turns)
         out: Tensor = self.norm(x) * mask[..., None]
         return out
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b n"], Bool[Tensor, "b n"]]:
+    """(ids, mask): rows of any lengths as one tensor, filled up with PAD, and true where a token is."""
+    longest = max(map(len, rows), default=0)
+    ids = torch.full((len(rows), longest), PAD)
+    mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
+    ids[mask] = torch.tensor([i for row in rows for i in row], dtype=torch.long)
+    return ids, mask
+
+
+@torch.inference_mode()
+def embed(tower: Tower, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[Float[Tensor, "n d"]]:
+    """The rows that a generator reads of each prompt: its own number of them, one if pooled, none if nothing is quoted.
+
+    Prompts of one call share a padded batch, which moves their rows by rounding alone; one a call repeats exactly.
+    """
+    config, device = tower.config, tower.embedding.weight.device
+    read = [tower_ids(tokenizer, prompt, config.reads, config.max_tokens) for prompt in prompts]
+    ids, mask = pad(read)
+    features = tower(ids.to(device), mask.to(device))
+    return [rows[: 1 if config.output == "pooled" else len(row)] for rows, row in zip(features, read, strict=True)]
 
 
 class SpanDecoder(nn.Module):

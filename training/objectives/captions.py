@@ -5,9 +5,7 @@ from functools import cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kino.tokens import BpeTokenizer, train_bpe
 from training.world.captions import CaptionStyle, caption
@@ -89,39 +87,7 @@ def tower_tokenizer(vocabulary: int) -> BpeTokenizer:
     return train_bpe(texts, vocabulary, (*MODES, *SENTINELS), lowercase=True)
 
 
-class FactHeads(nn.Module):
-    """Linear read-outs of a scene's facts from the first row, and again from the mean, of a tower's features."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(width, sum(CLASSES.values()))
-        self.mean = nn.Linear(width, sum(CLASSES.values()))
-
-    def forward(
-        self, features: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Logits [b, classes] of each fact, by the first row and by the mean of all rows."""
-        mean = features.sum(1) / mask.sum(1, keepdim=True)
-        return split_facts(self.first(features[:, 0])), split_facts(self.mean(mean))
-
-
-def split_facts(logits: Float[Tensor, "b classes"]) -> dict[str, Tensor]:
-    """The logits of each fact, by its name."""
-    return dict(zip(CLASSES, torch.split(logits, tuple(CLASSES.values()), dim=-1), strict=True))
-
-
 def fact_targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """Class numbers [b] of every fact."""
     rows = [all_facts(scene) for scene in scenes]
     return {name: torch.tensor([row[name] for row in rows]) for name in CLASSES}
-
-
-def fact_loss(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
-    """Mean cross-entropy over the facts."""
-    terms = [F.cross_entropy(logits[name].float(), target) for name, target in targets.items()]
-    return torch.stack(terms).mean()
-
-
-def fact_accuracy(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of scenes whose fact is read rightly, by fact."""
-    return {name: (logits[name].argmax(-1) == target).float().mean().item() for name, target in targets.items()}

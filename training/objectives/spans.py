@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
-from kino.tokens import END, PAD
+from kino.tokens import END
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,6 @@ def corrupt(
         target += [sentinel, *ids[start + kept : start + kept + gone]]
         start += kept + gone
     return source, [*target, END]
-
-
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b n"], Bool[Tensor, "b n"]]:
-    """(ids, mask): rows of any lengths as one tensor, filled up with PAD, and true where a token is."""
-    longest = max((len(row) for row in rows), default=0)
-    ids = torch.full((len(rows), longest), PAD, dtype=torch.long)
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[i, : len(row)] = True
-    return ids, mask
 
 
 def _split(total: int, parts: int, rng: np.random.Generator) -> list[int]:

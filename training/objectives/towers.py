@@ -1,7 +1,7 @@
-"""Training of the text towers: a mixture of denoisers on captions and quoted words, and contrast with pictures.
+"""Training of the towers that only know text: a mixture of denoisers on captions, and on quoted words.
 
-Sources: UL2, arXiv 2205.05131; ByT5, arXiv 2105.13626; CLIP, arXiv 2103.00020; MetaCLIP, arXiv 2309.16671. Ours: a
-linear read-out of the known facts of each scene from the features, which is cheap here because the world knows them.
+Sources: UL2, arXiv 2205.05131; ByT5, arXiv 2105.13626. Ours: a linear read-out of the known facts of each scene from
+the features, which is cheap here because the world knows them.
 """
 
 from dataclasses import dataclass
@@ -11,28 +11,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
-from kino.models.text import PictureEncoder, SpanDecoder, Tower, TowerConfig
+from kino.models.text import SpanDecoder, TowerConfig, pad
 from kino.presets import PRESETS
 from kino.tokens import PAD, ByteTokenizer, tower_ids
-from training.data import ClipSet, open_clips, to_signed
 from training.objective import Batch
 from training.objectives.captions import (
     MODES,
     SENTINELS,
     TELLING,
-    FactHeads,
     draw_scenes,
-    fact_accuracy,
-    fact_loss,
     fact_targets,
     tower_tokenizer,
     worded,
 )
-from training.objectives.spans import UL2, Denoiser, corrupt, pad
+from training.objectives.facts import (
+    TowerNet,
+    device_of,
+    draw_cosines,
+    read_accuracy,
+    read_loss,
+    rng_of,
+    whole_features,
+)
+from training.objectives.spans import UL2, Denoiser, corrupt
 from training.world.captions import caption
 from training.world.scene import Scene, sample
 
@@ -41,14 +44,12 @@ BYTES = (Denoiser("", 0.3, 2.0), Denoiser("", 0.6, 4.0))
 """ByT5 hides runs of 20 bytes on average; a sign has 2 to 8 letters."""
 
 
-class DenoisingNet(nn.Module):
-    """A tower, the decoder that restores what was hidden from it, and the read-outs of facts."""
+class DenoisingNet(TowerNet):
+    """A tower and the decoder that restores what was hidden from it."""
 
     def __init__(self, config: TowerConfig, decoder_layers: int) -> None:
-        super().__init__()
-        self.tower = Tower(config)
+        super().__init__(config)
         self.decoder = SpanDecoder(config, decoder_layers)
-        self.heads = FactHeads(config.width)
 
     def restore(self, batch: Batch) -> Float[Tensor, ""]:
         """Mean cross-entropy of the hidden tokens."""
@@ -57,25 +58,6 @@ class DenoisingNet(nn.Module):
         before = F.pad(target, (1, -1), value=PAD)
         logits = self.decoder(before, self.tower(source, seen), seen)
         return F.cross_entropy(logits[asked].float(), target[asked])
-
-
-class ContrastNet(nn.Module):
-    """A tower, the picture encoder that it agrees with, the read-outs of facts, and the temperature."""
-
-    def __init__(self, config: TowerConfig, clips: ClipSet) -> None:
-        super().__init__()
-        self.tower = Tower(config)
-        self.pictures = PictureEncoder(clips.frames, clips.size, config.width)
-        self.heads = FactHeads(config.width)
-        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-
-    def logits(self, batch: Batch) -> Float[Tensor, "b b"]:
-        """Scaled cosines of each text (row) with each clip (column)."""
-        device = self.log_scale.device
-        ids, mask = (part.to(device) for part in batch["whole"])
-        texts = F.normalize(self.tower(ids, mask)[:, 0].float(), dim=-1)
-        clips = F.normalize(self.pictures(batch["pictures"].to(device)).float(), dim=-1)
-        return self.log_scale.exp().clamp(max=100) * texts @ clips.T
 
 
 @dataclass(frozen=True)
@@ -123,7 +105,7 @@ class CaptionDenoising:
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of the hidden tokens plus that of the facts."""
         assert isinstance(self.model, DenoisingNet)
-        spans, read = self.model.restore(batch), read_loss(self.model, batch)
+        spans, read = self.model.restore(batch), read_loss(self.model, *whole_features(self.model, batch), batch)
         return {"loss": spans + self.settings.fact_weight * read, "spans": spans, "facts": read}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -133,10 +115,12 @@ class CaptionDenoising:
         scenes = draw_scenes("held_out", rng, 512)
         texts = [worded(scene, rng, TELLING[i % len(TELLING)]) for i, scene in enumerate(scenes)]
         batch = self._batch(scenes, texts, rng)
-        return {"held_out_spans": model.restore(batch).item()} | read_accuracy(model, batch)
+        return {"held_out_spans": model.restore(batch).item()} | read_accuracy(
+            model, *whole_features(model, batch), batch
+        )
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """A picture of how alike two wordings of 48 held-out scenes are: bright diagonally where wording is no matter."""
+        """A picture of how alike two wordings of 48 held-out scenes are: a diagonal where wording is no matter."""
         assert isinstance(model, DenoisingNet)
         rng = np.random.default_rng(2)
         scenes = draw_scenes("held_out", rng, 48)
@@ -187,123 +171,9 @@ class QuoteDenoising:
         draw_cosines(rows, rows, path)
 
 
-@dataclass(frozen=True)
-class ContrastSettings:
-    """The "metaclip" tower: captions matched with a few small frames of the clip they tell of.
-
-    Args:
-        clips, held_out: the pictures; a few frames at a low rate show how things move. 100 or more are held out.
-        fact_weight: weight of the facts read out of the text's features.
-    """
-
-    preset: str
-    tower: str
-    clips: ClipSet
-    held_out: ClipSet
-    batch: int = 128
-    fact_weight: float = 0.5
-
-    def build(self, runs: Path) -> "Contrast":
-        """Render or open the clips and make both sides."""
-        return Contrast(self, PRESETS[self.preset].towers[self.tower], runs)
-
-
-class Contrast:
-    """CLIP's symmetric cross-entropy between captions and clips."""
-
-    def __init__(self, settings: ContrastSettings, config: TowerConfig, runs: Path) -> None:
-        self.settings, self.config = settings, config
-        self.tokenizer = tower_tokenizer(config.vocabulary)
-        self.clips = open_clips(settings.clips, runs / "clips")
-        self.held_out = open_clips(settings.held_out, runs / "clips")
-        self.model: nn.Module = ContrastNet(config, settings.clips)
-
-    def batch(self, generator: torch.Generator) -> Batch:
-        """Random clips of the pool, each with a new caption."""
-        indices = torch.randint(len(self.clips), (self.settings.batch,), generator=generator).tolist()
-        scenes, rng = [self.settings.clips.scene(index) for index in indices], rng_of(generator)
-        return self._batch(scenes, [worded(scene, rng) for scene in scenes], self.clips[indices])
-
-    def _batch(self, scenes: list[Scene], texts: list[str], pixels: NDArray[np.uint8]) -> Batch:
-        return {
-            "whole": pad(
-                [tower_ids(self.tokenizer, text, self.config.reads, self.config.max_tokens) for text in texts]
-            ),
-            "pictures": to_signed(pixels),
-            "facts": fact_targets(scenes),
-        }
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Contrastive loss of both directions plus that of the facts read out of the text."""
-        assert isinstance(self.model, ContrastNet)
-        logits = self.model.logits(batch)
-        truth = torch.arange(len(logits), device=logits.device)
-        contrast = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
-        read = read_loss(self.model, batch)
-        return {"loss": contrast + self.settings.fact_weight * read, "contrast": contrast, "facts": read}
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Share of clips told from 99 others by their caption, and accuracy of the facts, on held-out combinations."""
-        assert isinstance(model, ContrastNet)
-        batch = self._held_out(len(self.held_out))
-        logits = model.logits(batch)
-        found = []
-        for start in range(0, len(logits) - 99, 100):
-            among = logits[start : start + 100, start : start + 100]
-            found.append(among.argmax(0).cpu() == torch.arange(100))
-        return {"held_out_retrieval": torch.cat(found).float().mean().item()} | read_accuracy(model, batch)
-
-    def sample(self, model: nn.Module, path: Path) -> None:
-        """A picture of how alike 48 held-out captions and clips are: a bright diagonal where they find each other."""
-        assert isinstance(model, ContrastNet)
-        draw_matrix(model.logits(self._held_out(48)) / model.log_scale.exp(), path)
-
-    def _held_out(self, count: int) -> Batch:
-        rng, scenes = np.random.default_rng(1), [self.settings.held_out.scene(index) for index in range(count)]
-        texts = [worded(scene, rng, TELLING[i % len(TELLING)]) for i, scene in enumerate(scenes)]
-        return self._batch(scenes, texts, self.held_out[:count])
-
-
-def read_loss(model: DenoisingNet | ContrastNet, batch: Batch) -> Tensor:
-    """Cross-entropy of the facts read out of the first row, plus that of the mean of the rows."""
-    ids, mask = (part.to(device_of(model)) for part in batch["whole"])
-    first, mean = model.heads(model.tower(ids, mask), mask)
-    return fact_loss(first, batch["facts"]) + fact_loss(mean, batch["facts"])
-
-
-def read_accuracy(model: DenoisingNet | ContrastNet, batch: Batch) -> dict[str, float]:
-    """Accuracy of each fact's read-out from the first row and from the mean of the rows."""
-    ids, mask = (part.to(device_of(model)) for part in batch["whole"])
-    first, mean = model.heads(model.tower(ids, mask), mask)
-    rows = {f"held_out_{name}": value for name, value in fact_accuracy(first, batch["facts"]).items()}
-    return rows | {f"held_out_{name}_mean": value for name, value in fact_accuracy(mean, batch["facts"]).items()}
-
-
 def quoted_words(rng: np.random.Generator) -> str:
     """One to three words of a sign: words of captions in capitals, and letters at random."""
     words = caption(sample(int(rng.integers(2**31)), 0), rng).upper().split()
     letters = ["".join(chr(65 + int(letter)) for letter in rng.integers(26, size=rng.integers(1, 9))) for _ in range(3)]
     pool = [*words, *letters * 4]
     return " ".join(pool[int(i)] for i in rng.integers(len(pool), size=rng.integers(1, 4)))
-
-
-def rng_of(generator: torch.Generator) -> np.random.Generator:
-    """A numpy source seeded by the next number of a torch one."""
-    return np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights lie."""
-    return next(model.parameters()).device
-
-
-def draw_cosines(rows: Float[Tensor, "n d"], others: Float[Tensor, "n d"], path: Path) -> None:
-    """Write the cosines of every row with every other as a picture."""
-    draw_matrix(F.normalize(rows.float(), dim=-1) @ F.normalize(others.float(), dim=-1).T, path)
-
-
-def draw_matrix(values: Float[Tensor, "n n"], path: Path) -> None:
-    """Write a matrix as a grey picture, 8 pixels a value, the lowest black and the highest white."""
-    values = values.float().cpu()
-    levels = (values - values.min()) / (values.max() - values.min()) * 255
-    Image.fromarray(levels.byte().repeat_interleave(8, 0).repeat_interleave(8, 1).numpy()).save(path)

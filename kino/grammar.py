@@ -1,0 +1,211 @@
+"""The sentences that a generator was trained on, as data: their slots, and the words by which people name each value.
+
+A rewriter's draft is one line, the values in the order of the slots, such as
+
+    ?red | elephant>cat | moves left | snow | still
+
+`?` marks a value that the prompt left open, `asked>` a phrase of the prompt that has no value of its own. `Grammar`
+writes drafts out as sentences, reads sentences back, finds in a prompt what the sentences can say, and limits what a
+language model may put into a draft.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+BETWEEN = " | "
+OPEN = "?"
+INSTEAD = ">"
+MAX_ASKED = 24
+"""Longest phrase that a draft may quote as asked for, in characters."""
+
+_WORD = regex.compile(r"[\p{L}\p{N}]+(?:['\u2019-][\p{L}\p{N}]+)*|\p{So}")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One fact of a sentence.
+
+    Args:
+        name: "colour", "object", ...
+        pieces: value to its piece of the sentence, leading space or comma included; "" where it goes unsaid.
+        phrases: what people type, in lower case, to the values it may mean.
+        instead: how a person is told of the value that was taken, "{}" standing for it.
+    """
+
+    name: str
+    pieces: Mapping[str, str]
+    phrases: Mapping[str, Sequence[str]]
+    instead: str
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A phrase of a prompt: words `start` to `stop`; slot and values are empty where the grammar does not know it."""
+
+    start: int
+    stop: int
+    phrase: str
+    slot: str = ""
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One slot of a draft: the value, whether the prompt left it open, and the unknown phrase that it stands for."""
+
+    value: str
+    is_open: bool = False
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a draft may hold: one of the named values of each slot, or, where none is named, any value.
+
+    Args:
+        named: slot to the values that the prompt names.
+        askable: runs of one to three unknown words, which a slot that is not named may quote as what it stands for.
+    """
+
+    named: Mapping[str, Sequence[str]]
+    askable: Sequence[str]
+
+    def admit(self, choices: Mapping[str, Choice]) -> bool:
+        """Whether the choices keep to these limits."""
+        return all(
+            choice.value in self.named[slot] and not choice.asked
+            if self.named[slot]
+            else not choice.asked or choice.asked in self.askable
+            for slot, choice in choices.items()
+        )
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case; a pictograph counts as one."""
+    return _WORD.findall(text.lower())
+
+
+class Grammar:
+    """Slots in the order of the sentence, and the words of a prompt that ask for nothing.
+
+    Args:
+        slots: every sentence has one value of each.
+        ignored: words and phrases such as "the", "please" and "blue sky".
+    """
+
+    def __init__(self, slots: Sequence[Slot], ignored: Iterable[str]) -> None:
+        self.slots = tuple(slots)
+        self.ignored = frozenset(ignored)
+        self._known: dict[tuple[str, ...], tuple[str, tuple[str, ...]] | None] = {
+            tuple(words(phrase)): None for phrase in self.ignored
+        }
+        for slot in self.slots:
+            for phrase, values in slot.phrases.items():
+                self._known[tuple(words(phrase))] = (slot.name, tuple(values))
+        self._longest = max(len(key) for key in self._known)
+        groups = (f"(?P<{slot.name}>{_either(slot.pieces.values())})" for slot in self.slots)
+        self._sentence = regex.compile("".join(groups))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Grammar":
+        """The grammar that `to_config` wrote down."""
+        return cls([Slot(**slot) for slot in config["slots"]], config["ignored"])
+
+    def to_config(self) -> dict[str, Any]:
+        """This grammar as plain data, for a manifest."""
+        slots = [{name: getattr(slot, name) for name in ("name", "instead")} for slot in self.slots]
+        for row, slot in zip(slots, self.slots, strict=True):
+            row["pieces"] = dict(slot.pieces)
+            row["phrases"] = {phrase: list(values) for phrase, values in slot.phrases.items()}
+        return {"slots": slots, "ignored": sorted(self.ignored)}
+
+    @property
+    def longest_draft(self) -> int:
+        """Characters of the longest draft, a bound on its tokens."""
+        values = sum(max(len(value) for value in slot.pieces) for slot in self.slots)
+        return values + len(self.slots) * (MAX_ASKED + len(INSTEAD) + len(BETWEEN))
+
+    def write(self, values: Mapping[str, str]) -> str:
+        """The sentence that has these values, one for each slot."""
+        return "".join(slot.pieces[values[slot.name]] for slot in self.slots).strip()
+
+    def parse(self, sentence: str) -> dict[str, str] | None:
+        """The values of a sentence; None where it is not one that `write` writes."""
+        match = self._sentence.fullmatch(sentence)
+        if match is None:
+            return None
+        pieces = match.groupdict()
+        return {
+            slot.name: next(value for value, piece in slot.pieces.items() if piece == pieces[slot.name])
+            for slot in self.slots
+        }
+
+    def find(self, prompt: str) -> list[Mention]:
+        """What a prompt mentions, in its order: known phrases, the longest first, and every unknown word."""
+        said, mentions, start = words(prompt), [], 0
+        while start < len(said):
+            for stop in range(min(start + self._longest, len(said)), start, -1):
+                if tuple(said[start:stop]) in self._known:
+                    known = self._known[tuple(said[start:stop])]
+                    break
+            else:
+                stop, known = start + 1, ("", ())
+            if known is not None:
+                mentions.append(Mention(start, stop, " ".join(said[start:stop]), *known))
+            start = stop
+        return mentions
+
+    def limits(self, prompt: str) -> Limits:
+        """What a draft of a prompt may hold."""
+        mentions = self.find(prompt)
+        named = {
+            slot.name: [value for mention in mentions if mention.slot == slot.name for value in mention.values]
+            for slot in self.slots
+        }
+        return Limits(named, _runs([mention for mention in mentions if not mention.slot]))
+
+    def drafts(self, prompt: str) -> "regex.Pattern[str]":
+        """The drafts within the `limits` of a prompt, one named group a slot."""
+        limits, slots = self.limits(prompt), []
+        for slot in self.slots:
+            named = limits.named[slot.name]
+            mark = "\\?" if named else f"(?:\\?|{_either(limits.askable)}{INSTEAD})"
+            slots.append(f"(?P<{slot.name}>{mark}?{_either(named or slot.pieces)})")
+        return regex.compile(regex.escape(BETWEEN).join(slots))
+
+    def draft(self, choices: Mapping[str, Choice]) -> str:
+        """The draft of these choices, one for each slot."""
+        parts = []
+        for slot in self.slots:
+            choice = choices[slot.name]
+            mark = OPEN if choice.is_open else f"{choice.asked}{INSTEAD}" if choice.asked else ""
+            parts.append(mark + choice.value)
+        return BETWEEN.join(parts)
+
+    def read(self, match: "regex.Match[str]") -> dict[str, Choice]:
+        """The choices of a draft that matched a pattern of `drafts`."""
+        choices = {}
+        for name, text in match.groupdict().items():
+            asked, _, value = text.rpartition(INSTEAD)
+            choices[name] = Choice(value.removeprefix(OPEN), value.startswith(OPEN), asked)
+        return choices
+
+
+def _runs(unknown: Sequence[Mention]) -> list[str]:
+    """Every run of one to three neighbouring unknown words that a draft may quote."""
+    runs = []
+    for i in range(len(unknown)):
+        for j in range(i, min(i + 3, len(unknown))):
+            if unknown[j].start - unknown[i].start != j - i:
+                break
+            runs.append(" ".join(mention.phrase for mention in unknown[i : j + 1]))
+    return [run for run in dict.fromkeys(runs) if len(run) <= MAX_ASKED]
+
+
+def _either(options: Iterable[str]) -> str:
+    """A pattern of one of the options; of nothing at all where there are none."""
+    ordered = sorted(set(options), key=lambda option: (-len(option), option))
+    return f"(?:{'|'.join(map(regex.escape, ordered))})" if ordered else "(?!)"

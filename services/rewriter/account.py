@@ -1,0 +1,122 @@
+"""The honest account of a rewriting: what of a prompt was kept, and what became of the rest, checked word by word."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kino.grammar import Choice, Grammar, Mention
+from kino.tokens import QUOTES
+
+ALIKE = 0.75
+"""Likeness (difflib's ratio) from which an unknown word passes for a misspelt one."""
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """A phrase of the prompt that is not shown, what stands in its place ("" where nothing does), and why."""
+
+    asked: str
+    drawn: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was kept and what was not, each in the order of the prompt."""
+
+    kept: list[str]
+    substitutions: list[Substitution]
+
+
+def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model: str) -> Account:
+    """What became of every word of `prompt`: nothing the draft claims is believed, nothing it passes over is left out.
+
+    Args:
+        model: the name under which a person knows the model, for the reasons.
+    """
+    result = Account([], [])
+    mentions = grammar.find(QUOTES.sub(" ", prompt))
+    for mention in _joined(mentions, choices):
+        if mention.slot:
+            _known(grammar, mention, mentions, choices, model, result)
+        else:
+            _unknown(grammar, mention, choices, model, result)
+    for match in QUOTES.finditer(prompt):
+        result.substitutions.append(Substitution(match.group(), "", f"no written words in {model}: left out"))
+    return result
+
+
+def _known(
+    grammar: Grammar,
+    mention: Mention,
+    mentions: list[Mention],
+    choices: Mapping[str, Choice],
+    model: str,
+    result: Account,
+) -> None:
+    value = choices[mention.slot].value
+    if value in mention.values:
+        result.kept.append(mention.phrase)
+    elif any(other.slot == mention.slot and value in other.values for other in mentions):
+        reason = f"one {mention.slot} at a time in {model}: left out {mention.phrase}"
+        result.substitutions.append(Substitution(mention.phrase, "", reason))
+    else:
+        result.substitutions.append(_instead(grammar, mention.slot, value, mention.phrase, model))
+
+
+def _unknown(
+    grammar: Grammar, mention: Mention, choices: Mapping[str, Choice], model: str, result: Account
+) -> None:
+    slot = next((name for name, choice in choices.items() if choice.asked == mention.phrase), None)
+    if slot is None:
+        reason = f"no {mention.phrase} in {model}: left out"
+        result.substitutions.append(Substitution(mention.phrase, "", reason))
+    elif _misspelt(grammar, slot, choices[slot].value, mention.phrase):
+        result.kept.append(mention.phrase)
+    else:
+        result.substitutions.append(_instead(grammar, slot, choices[slot].value, mention.phrase, model))
+
+
+def _instead(grammar: Grammar, slot: str, value: str, asked: str, model: str) -> Substitution:
+    told = next(row.instead for row in grammar.slots if row.name == slot).format(value)
+    return Substitution(asked, value, f"no {asked} in {model}: {told}")
+
+
+def _misspelt(grammar: Grammar, slot: str, value: str, asked: str) -> bool:
+    """Whether the unknown phrase is close to one that means the value."""
+    phrases = next(row.phrases for row in grammar.slots if row.name == slot)
+    meant = [phrase for phrase, values in phrases.items() if value in values]
+    return bool(difflib.get_close_matches(asked, meant, n=1, cutoff=ALIKE))
+
+
+def _joined(mentions: list[Mention], choices: Mapping[str, Choice]) -> list[Mention]:
+    """The mentions, with the unknown words that one slot quotes together as one, and other unknown neighbours as one."""
+    quoted = {choice.asked for choice in choices.values() if choice.asked}
+    joined: list[Mention] = []
+    rest, may_grow = list(mentions), False
+    while rest:
+        run = _run(rest)
+        phrases = [" ".join(mention.phrase for mention in rest[:size]) for size in range(run, 0, -1)]
+        asked = next((phrase for phrase in phrases if phrase in quoted), None)
+        size = run - phrases.index(asked) if asked is not None else 1
+        if asked is not None:
+            quoted.discard(asked)
+            joined.append(Mention(rest[0].start, rest[size - 1].stop, asked))
+        elif may_grow and _adjoins(joined[-1], rest[0]):
+            joined[-1] = Mention(joined[-1].start, rest[0].stop, f"{joined[-1].phrase} {rest[0].phrase}")
+        else:
+            joined.append(rest[0])
+        rest, may_grow = rest[size:], asked is None
+    return joined
+
+
+def _run(mentions: list[Mention]) -> int:
+    """How many mentions from the first on are unknown neighbours; 1 for a known one."""
+    size = 1
+    while size < len(mentions) and not mentions[0].slot and _adjoins(mentions[size - 1], mentions[size]):
+        size += 1
+    return size
+
+
+def _adjoins(mention: Mention, following: Mention) -> bool:
+    return not mention.slot and not following.slot and mention.stop == following.start
