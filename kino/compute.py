@@ -5,7 +5,7 @@ import contextvars
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -51,15 +51,15 @@ class ComputeQueue:
         self._waiting = 0
         self._turn_seconds = 1.0  # running mean, the unit of retry hints
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Hold the device; `iterate` and `run` are for whoever holds it.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keep a place in the queue: a stream that says so to its client leaves it right before its `turn`.
 
         Raises:
             ResourceExhaustedError: too many requests wait already; it says when to try again.
         """
-        taken = self._device.locked() or self._waiting > 0
-        if taken and self._waiting >= self.max_waiting:
+        free = not self._device.locked()
+        if self._waiting >= self.max_waiting + free:
             seconds = self._turn_seconds * (self._waiting + 1)
             raise ResourceExhaustedError(
                 f"{self.component} is busy: {self._waiting} requests wait, at most {self.max_waiting} may",
@@ -68,10 +68,16 @@ class ComputeQueue:
         self._waiting += 1
         _WAITING.labels(self.component).inc()
         try:
-            await self._device.acquire()
+            yield
         finally:
             self._waiting -= 1
             _WAITING.labels(self.component).dec()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the device and hold it; `iterate` and `run` are for whoever holds it. Raises as `place`."""
+        with self.place():
+            await self._device.acquire()
         started = time.monotonic()
         _BUSY.labels(self.component).set(1)
         try:

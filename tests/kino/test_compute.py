@@ -53,6 +53,19 @@ async def test_a_full_queue_refuses_with_a_retry_hint_and_serves_the_rest(queue:
     assert await second == "second"
 
 
+async def test_a_place_counts_as_waiting_until_it_is_left(queue: ComputeQueue) -> None:
+    release = threading.Event()
+    with queue.place():  # the device is free: one may take it, one may wait
+        first = asyncio.create_task(queue.call(release.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(ResourceExhaustedError), queue.place():
+            pass
+    second = asyncio.create_task(queue.call(lambda: "second"))
+    release.set()
+    assert await first
+    assert await second == "second"
+
+
 async def test_cancelling_stops_after_the_step_in_progress_and_closes_the_steps(queue: ComputeQueue) -> None:
     begun, release, steps_done, closed = threading.Event(), threading.Event(), [], threading.Event()
 
