@@ -1,0 +1,53 @@
+"""Run the benches on an idle machine: `python -m tests.bench`, or some of them by name."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kino.presets import PRESETS
+from tests.bench.films import cancel_latency, film_stages, graph_cost, running
+from tests.bench.harness import Section, report, save
+from tests.bench.networks import dit_step, tae_decode
+
+
+def main() -> None:
+    """Print the figures, and write them as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="dit, tae, film, graph, cancel; all of them if none")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
+    parser.add_argument("--device", default="cpu", help="where the networks compute; the services' is the CPU")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="films or calls of each kind; networks run 3 times as many"
+    )
+    parser.add_argument("--cancels", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    sections = measure(given)
+    print(report(sections))
+    save(sections, given.out)
+
+
+def measure(given: argparse.Namespace) -> list[Section]:
+    """The sections that were asked for, networks before services."""
+    names = given.names or ["dit", "tae", "film", "graph", "cancel"]
+    networks: dict[str, Callable[[str, str, int], Section]] = {"dit": dit_step, "tae": tae_decode}
+    sections = [
+        bench(given.preset, given.device, 3 * given.rounds) for name, bench in networks.items() if name in names
+    ]
+    if {"film", "graph", "cancel"} & set(names):
+        with running(given.preset) as bench:
+            if "film" in names:
+                sections.append(film_stages(bench, given.preset, given.rounds))
+            if "graph" in names:
+                sections.append(graph_cost(bench, given.preset, given.rounds))
+            if "cancel" in names:
+                sections.append(cancel_latency(bench, given.preset, given.cancels))
+    return sections
+
+
+if __name__ == "__main__":
+    main()
