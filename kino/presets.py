@@ -120,7 +120,7 @@ PRESETS: dict[str, Preset] = {
         ),
         dit=DitConfig(64, 2, 2, 128, text_widths(NANO_TOWERS), max_grid=(32, 32, 32)),
         towers=NANO_TOWERS,
-        rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512),
+        rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512, tokens="bytes"),
         video=VideoLimits(32, 64, 256, (8, 12, 16, 24), 16, 16),
         sampler=SamplerDefaults(8, 200, 2.0),
     ),

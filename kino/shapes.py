@@ -1,7 +1,7 @@
 """Size arithmetic of frames, latents, tokens and samples. Every other module asks here; none computes its own."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log
 
 TEMPORAL_COMPRESSION = 8
 SPATIAL_COMPRESSION = 8
@@ -65,9 +65,18 @@ def size_for_aspect(aspect: str, pixels: int) -> Size:
         raise ValueError(f"aspect is {aspect!r}, must be one of {', '.join(ASPECTS)}")
     across, down = ASPECTS[aspect]
     multiple = SPATIAL_COMPRESSION * PATCH_SIZE
-    height = pixels * (down / across) ** 0.5
-    width = pixels * (across / down) ** 0.5
-    return Size(max(1, round(height / multiple)) * multiple, max(1, round(width / multiple)) * multiple)
+    heights = _multiples_around(pixels * (down / across) ** 0.5, multiple)
+    widths = _multiples_around(pixels * (across / down) ** 0.5, multiple)
+
+    def misfit(size: Size) -> float:
+        return abs(log(size.width * down / (size.height * across))) + abs(log(size.height * size.width / pixels**2))
+
+    return min((Size(height, width) for height in heights for width in widths), key=misfit)
+
+
+def _multiples_around(value: float, multiple: int) -> tuple[int, int]:
+    below = max(1, int(value // multiple)) * multiple
+    return below, below + multiple
 
 
 def frames_for_seconds(seconds: float, fps: int) -> int:

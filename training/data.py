@@ -1,4 +1,4 @@
-"""Pools of rendered clips on disk: rendered once, read by memory map in any order."""
+"""Pools of rendered clips: rendered once to disk, held in memory while a run reads them in any order."""
 
 import logging
 from concurrent.futures import ProcessPoolExecutor
@@ -65,7 +65,7 @@ def open_clips(clips: ClipSet, folder: Path, processes: int = 2) -> NDArray[np.u
             for part in parts:
                 part.result()
         partial.rename(path)
-    pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    pixels: NDArray[np.uint8] = np.load(path)
     return pixels
 
 
