@@ -1,0 +1,102 @@
+"""What a model version says of itself: one frozen record, one JSON file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The spaces that a generator was trained in, as digests of the versions that define them.
+
+    Args:
+        latent: digest of the TAE; empty where no latents are read.
+        text: digest of each text tower, by its name.
+    """
+
+    latent: str = ""
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of one component.
+
+    Args:
+        component: the network: tae, dit, ul2, byt5, metaclip, rewriter.
+        family: whose network it is: kino is ours.
+        preset: name of the row of sizes.
+        config: settings of the network, as JSON knows them: lists, no tuples.
+        digests: SHA-256 of each file of the version, by its name.
+        spaces: what the version has to be used with.
+        metrics: figures measured at the end of training.
+        recipe: name of the training run; random weights have none.
+        git_revision: of the code that made it.
+        created: time of publication, ISO 8601 in UTC.
+        parent: the version whose weights training began with, empty where there was none.
+    """
+
+    component: str
+    version: str
+    preset: str
+    config: Mapping[str, Any]
+    family: str = "kino"
+    digests: Mapping[str, str] = field(default_factory=dict)
+    spaces: Spaces = field(default_factory=Spaces)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    recipe: str = ""
+    git_revision: str = ""
+    created: str = ""
+    parent: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the version computes: network, settings and files, but neither its name nor its card.
+
+        It names the latent space of a TAE and the text space of a tower.
+        """
+        files = {name: digest for name, digest in self.digests.items() if not name.endswith(".md")}
+        meaning = {"component": self.component, "family": self.family, "config": self.config, "files": files}
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the manifest as the text of its file."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the manifest that a file holds.
+
+        Raises:
+            ValueError: it is no JSON, or lacks a field, has one too many or one of another type.
+        """
+        values = _checked(cls, json.loads(text), "manifest")
+        values["spaces"] = Spaces(**_checked(Spaces, values["spaces"], "spaces"))
+        for name in ("digests", "metrics"):
+            _check_values(name, values[name], str if name == "digests" else float)
+        _check_values("spaces.text", values["spaces"].text, str)
+        return cls(**values)
+
+
+def _checked(kind: type[Manifest] | type[Spaces], values: object, where: str) -> dict[str, Any]:
+    """Return the fields of a record after a look at their names and types."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} is {values!r:.80}, must be an object")
+    expected = {item.name: str if item.type is str else dict for item in fields(kind)}
+    if values.keys() != expected.keys():
+        odd = ", ".join(sorted(values.keys() ^ expected.keys()))
+        raise ValueError(f"{where} is without or with extra fields ({odd}), must have {', '.join(expected)}")
+    for name, type_ in expected.items():
+        if not isinstance(values[name], type_):
+            raise ValueError(
+                f"{where}.{name} is {values[name]!r:.80}, must be {'text' if type_ is str else 'an object'}"
+            )
+    return values
+
+
+def _check_values(where: str, values: Mapping[str, object], type_: type[str] | type[float]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, type_ if type_ is str else int | float):
+            raise ValueError(f"{where}.{name} is {value!r:.80}, must be {'text' if type_ is str else 'a number'}")

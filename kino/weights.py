@@ -1,0 +1,195 @@
+"""Weights of published versions: read strictly, or made up by seed where a preset is random.
+
+An engine loads a network in three lines::
+
+    manifest = weights.find("tae", version, registry)
+    tae = TAE(weights.config(TaeConfig, manifest))
+    weights.load_into(tae, manifest, registry)
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from kino.files import commit, scratch_file
+from kino.manifest import Manifest, Spaces
+from kino.models.dit import DitConfig
+from kino.models.lm import LmConfig
+from kino.models.tae import TaeConfig
+from kino.models.text import TowerConfig
+from kino.presets import PRESETS
+from kino.registry import WEIGHTS_FILE, Registry
+from kino.store import DamagedError, NotFoundError
+
+RANDOM_PRESETS = ("nano",)
+
+Config = TypeVar("Config")
+
+
+class WeightsError(Exception):
+    """Weights that do not fit their network, or hold values that are no numbers."""
+
+
+def find(component: str, version: str, registry: Registry) -> Manifest:
+    """Return the manifest of a version or alias; a random preset is a version of every component and needs no files.
+
+    Raises:
+        ValueError: a name is malformed.
+        kino.store.NotFoundError: there is no such component or version.
+        kino.store.DamagedError: its manifest is broken.
+    """
+    return random_manifest(component, version) if version in RANDOM_PRESETS else registry.resolve(component, version)
+
+
+def random_manifest(component: str, preset: str) -> Manifest:
+    """Return the manifest of a network with the weights of `seeded_init`: its settings alone define its space."""
+    row = PRESETS[preset]
+    networks: dict[str, DitConfig | LmConfig | TaeConfig | TowerConfig] = {
+        "tae": row.tae,
+        "dit": row.dit,
+        "rewriter": row.rewriter,
+        **row.towers,
+    }
+    if component not in networks:
+        raise NotFoundError(f"{preset} has no component {component!r}; known: {', '.join(networks)}")
+    settings = json.loads(json.dumps(asdict(networks[component])))
+    spaces = Spaces()
+    if component == "dit":
+        text = {tower: random_manifest(tower, preset).digest for tower in row.towers}
+        spaces = Spaces(random_manifest("tae", preset).digest, text)
+    return Manifest(component, preset, preset, settings, spaces=spaces)
+
+
+def config(kind: type[Config], manifest: Manifest) -> Config:
+    """Return the settings of a version as the frozen dataclass of its network, lists turned back into tuples.
+
+    Raises:
+        WeightsError: the settings are not those of this class.
+    """
+    assert is_dataclass(kind)
+    known = {field.name: field.default is MISSING and field.default_factory is MISSING for field in fields(kind)}
+    given = manifest.config.keys()
+    odd = (given - known.keys()) | {name for name, required in known.items() if required and name not in given}
+    if odd:
+        raise WeightsError(f"{_name(manifest)}: its config is no {kind.__name__}, they differ in {_some(odd)}")
+    return kind(**{name: _tuples(value) for name, value in manifest.config.items()})
+
+
+def load_state(manifest: Manifest, registry: Registry, dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
+    """Return the tensors of a version, verified.
+
+    Args:
+        dtype: type to convert floating-point tensors to; None leaves them as they were saved.
+
+    Raises:
+        kino.store.NotFoundError: the version has no weights.
+        kino.store.DamagedError: the file is missing, truncated or altered.
+        WeightsError: a tensor holds NaN or infinity.
+    """
+    path = registry.file(manifest, WEIGHTS_FILE)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except SafetensorError as error:
+        raise DamagedError(str(path), "a safetensors file", str(error)) from error
+    _check_finite(tensors, _name(manifest))
+    if dtype is None:
+        return tensors
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def load_into(module: nn.Module, manifest: Manifest, registry: Registry) -> None:
+    """Fill a network with the weights of a version, or with random ones where the version is a random preset.
+
+    Raises:
+        WeightsError: a tensor is missing, unexpected, of another shape, or holds NaN or infinity.
+        kino.store.NotFoundError, kino.store.DamagedError: as `load_state`.
+    """
+    if manifest.version in RANDOM_PRESETS:
+        seeded_init(module)
+        return
+    tensors = load_state(manifest, registry, dtype=None)
+    _check_fit(module.state_dict(), tensors, _name(manifest))
+    module.load_state_dict(tensors)
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], *, bf16: bool = True) -> None:
+    """Write tensors as one safetensors file, whole or not at all; equal tensors give equal bytes.
+
+    Args:
+        bf16: round floating-point matrices to bfloat16. Vectors (gains, biases, statistics) stay float32: they are few.
+
+    Raises:
+        WeightsError: a tensor holds NaN or infinity.
+        kino.files.FullError: no room is left.
+    """
+    _check_finite(tensors, path.name)
+    content = safetensors.torch.save({name: _stored(tensor, bf16) for name, tensor in tensors.items()})
+    with scratch_file(path.parent) as file:
+        file.write(content)
+        commit(path.parent, file, path.name)
+
+
+def seeded_init(module: nn.Module, seed: int = 0) -> None:
+    """Give every parameter values that depend on its name, its shape and the seed alone, the same on every machine.
+
+    Matrices are uniform with variance 1 / fan-in, gains lie within 0.1 of one and biases within 0.1 of zero. Uniform,
+    because that takes only exactly rounded arithmetic, where a normal distribution would take library functions.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            key = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+            generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
+            values = 2 * generator.random(parameter.shape, dtype=np.float32) - 1
+            if parameter.ndim >= 2:
+                values *= np.sqrt(np.float32(3 * parameter.shape[0] / parameter.numel()))
+            else:
+                values = values * np.float32(0.1) + np.float32(not name.endswith("bias"))
+            parameter.copy_(torch.as_tensor(values))
+
+
+def _name(manifest: Manifest) -> str:
+    return f"{manifest.component}/{manifest.version}"
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _stored(tensor: Tensor, bf16: bool) -> Tensor:
+    if tensor.is_floating_point():
+        tensor = tensor.to(torch.bfloat16 if bf16 and tensor.ndim >= 2 else torch.float32)
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"{where}: NaN or infinity in {_some(broken)}")
+
+
+def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    problems = []
+    if missing := expected.keys() - given.keys():
+        problems.append(f"missing {_some(missing)}")
+    if unexpected := given.keys() - expected.keys():
+        problems.append(f"unexpected {_some(unexpected)}")
+    for name in sorted(expected.keys() & given.keys()):
+        if expected[name].shape != given[name].shape:
+            problems.append(f"{name} is {list(given[name].shape)}, must be {list(expected[name].shape)}")
+    if problems:
+        raise WeightsError(f"{where} does not fit its network: {'; '.join(problems[:6])}")
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
