@@ -74,18 +74,19 @@ class Server:
         """Listen, and return the bound port.
 
         Raises:
-            OSError: the port is in use, or may not be bound; the message names it.
+            OSError: a port is in use, or may not be bound; the message names it.
         """
         await self.ready(False)
         reflection.enable_server_reflection(self._services, self._server)
-        try:
-            self.port = self._server.add_insecure_port(_join(self.host, self.port))
-        except RuntimeError:
-            _explain_bind_failure(self.host, self.port)
-            raise
         if self.metrics_port is not None:
             self._metrics = MetricsServer(self.host, self.metrics_port)
             self.metrics_port = self._metrics.port
+        try:
+            self.port = self._server.add_insecure_port(_join(self.host, self.port))
+        except RuntimeError:
+            self._close_metrics()
+            _explain_bind_failure(self.host, self.port)
+            raise
         await self._server.start()
         return self.port
 
@@ -104,8 +105,12 @@ class Server:
         """Refuse new calls, let those under way end for so long, cancel the rest."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
+        self._close_metrics()
+
+    def _close_metrics(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
+            self._metrics = None
 
 
 def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.aio.Channel:
