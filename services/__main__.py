@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, NotFoundError) as error:
         return _refuse(BAD_INPUT, str(error), error)
     except ModuleNotFoundError as error:
-        return _refuse(
-            FAILED, f"{error.name} is not installed: install the service's extra, pip install kino[NAME]", error
-        )
+        return _refuse(FAILED, f"{error.name} is not installed: a service needs kino's extra of its own name", error)
     except OSError as error:
         return _refuse(FAILED, error.strerror or str(error), error)
     except Exception as error:  # noqa: BLE001 - the last place that can say why the process ends; the log has the traceback

@@ -1,0 +1,59 @@
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.__main__ import BAD_INPUT, main
+from services.local import data_folder, ledger_url, models_folder, ports
+
+
+@pytest.fixture(autouse=True)
+def keep_logging() -> Iterator[None]:
+    """The process's own logging as it was: starting services replaces it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["projector"], "service is 'projector'"),
+        (["local", "tae"], "service is 'local'"),
+        (["tae", "tae"], "named once"),
+        (["tae=http"], "port of tae is 'http'"),
+        (["tae", "--port", "65536"], "port of --port is '65536'"),
+        (["rewriter", "encoder", "--port", "65535"], "port of --port is '65536'"),
+        (["tae", "--metrics-port", "-1"], "port of --metrics-port is '-1'"),
+        (["tae", "--queue", "-1"], "--queue is -1"),
+        (["tae", "--drain-seconds", "nan"], "--drain-seconds is nan"),
+        (["graph", "--peer", "tae"], "--peer is 'tae'"),
+        (["graph", "--peer", "projector=a:1"], "service is 'projector'"),
+        (["tae", "--version", "projector=2"], "service is 'projector'"),
+        (["tae", "--log-level", "loud"], "log_level is 'loud'"),
+    ],
+)
+def test_a_wrong_setting_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == BAD_INPUT
+    assert message in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_ports_follow_the_graphs_or_are_all_free() -> None:
+    assert ports(7000) == {"graph": 7000, "rewriter": 7001, "encoder": 7002, "generator": 7003, "tae": 7004}
+    assert set(ports(0).values()) == {0}
+
+
+def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("KINO_MODELS", str(tmp_path / "m"))
+    assert data_folder() == tmp_path / "kino"
+    assert models_folder() == tmp_path / "m"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KINO_MODELS")
+    assert data_folder() == tmp_path / ".local" / "share" / "kino"
+    assert models_folder().name == "models"
+    assert ledger_url(tmp_path) == f"sqlite:///{tmp_path}/ledger.sqlite"
