@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 FILE_NAME = "checkpoint.pt"
+METRICS_FILE = "metrics.jsonl"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state beside the last one, flush it to disk, then replace: a kill at any time leaves a whole checkpoint."""
+    """Write the state beside the last one, flush it, then replace: a kill at any time leaves a whole checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (FILE_NAME + ".partial")
     with temporary.open("wb") as file:
@@ -29,13 +30,13 @@ def load(folder: Path) -> dict[str, Any]:
 
 def append_metrics(folder: Path, step: int, values: dict[str, float]) -> None:
     """Add one line to metrics.jsonl."""
-    with (folder / "metrics.jsonl").open("a") as file:
+    with (folder / METRICS_FILE).open("a") as file:
         file.write(json.dumps({"step": step, **{name: round(value, 6) for name, value in values.items()}}) + "\n")
 
 
 def truncate_metrics(folder: Path, step: int) -> float:
-    """Drop the lines at and after a step, so that a resumed curve has no overlap; return the seconds trained until then."""
-    path = folder / "metrics.jsonl"
+    """Drop the lines from a step on, so that a resumed curve has no overlap; return the seconds trained until then."""
+    path = folder / METRICS_FILE
     if not path.exists():
         return 0.0
     lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] < step]

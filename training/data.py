@@ -1,5 +1,6 @@
 """Pools of rendered clips: rendered once to disk, held in memory while a run reads them in any order."""
 
+import itertools
 import logging
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -49,7 +50,7 @@ def render_range(clips: ClipSet, path: Path, start: int, stop: int) -> None:
 
 
 def open_clips(clips: ClipSet, folder: Path, processes: int = 2) -> NDArray[np.uint8]:
-    """Pixels uint8 [count, frames, y, x, 3] of a set, rendered on first use; a half-rendered file is never taken for whole."""
+    """Pixels uint8 [count, frames, y, x, 3] of a set, rendered on first use; half a file is never taken for a whole one."""
     path = folder / f"{clips.key}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,7 @@ def open_clips(clips: ClipSet, folder: Path, processes: int = 2) -> NDArray[np.u
         logger.info("rendering %d clips to %s", clips.count, path)
         bounds = np.linspace(0, clips.count, 4 * processes + 1).astype(int)
         with ProcessPoolExecutor(processes) as pool:
-            parts = [
-                pool.submit(render_range, clips, partial, int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)
-            ]
+            parts = [pool.submit(render_range, clips, partial, int(a), int(b)) for a, b in itertools.pairwise(bounds)]
             for part in parts:
                 part.result()
         partial.rename(path)

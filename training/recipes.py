@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from training.data import ClipSet
+from training.latents import LatentSet
 from training.objective import Settings
 from training.objectives.contrast import ContrastSettings
+from training.objectives.dit import DitSettings
 from training.objectives.rewriter import RewriterSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
@@ -42,6 +44,11 @@ class Recipe:
     checkpoint_every: int = 100
 
 
+STILLS = LatentSet("train", 16_000, frames=1)
+HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
+VIDEOS = LatentSet("train", 8_000)
+HELD_OUT_VIDEOS = LatentSet("held_out", 80)
+
 ROWS = [
     Recipe(
         name="tae_nano",
@@ -64,6 +71,28 @@ ROWS = [
         steps=1800,
         matrix_rate=0.02,
         vector_rate=1e-3,
+    ),
+    Recipe(
+        name="dit_mini_images",
+        component="dit",
+        settings=DitSettings("mini", None, STILLS, HELD_OUT_STILLS),
+        steps=400,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=1.0,
+        validate_every=100,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_joint",
+        component="dit",
+        settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, start="dit_mini_images"),
+        steps=1400,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=0.6,
+        validate_every=200,
+        checkpoint_every=50,
     ),
     Recipe(
         name="ul2_mini",

@@ -117,7 +117,7 @@ class Run:
 
 
 def train(recipe: Recipe, runs: Path, resume: bool) -> Run:
-    """Train a recipe into runs/<name>. Without `resume` an existing checkpoint is an error, so that nothing is overwritten."""
+    """Train a recipe into runs/<name>. Without `resume` an existing checkpoint is an error: nothing is overwritten."""
     folder = runs / recipe.name
     if not resume and (folder / checkpoint.FILE_NAME).exists():
         raise ValueError(f"{folder} already holds a checkpoint; pass --resume to continue it or remove it")

@@ -1,0 +1,158 @@
+"""How often a film shows what its prompt said: python -m training.adherence --of films|reconstructions|renders.
+
+The judge reads held-out scenes (combinations never trained on, balanced) from true renders, from their TAE
+reconstructions and from generated films; the first two are the ceiling of the third.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kino.models.dit import DiT
+from kino.models.tae import TAE
+from kino.presets import PRESETS
+from kino.prompts import with_frame_rate
+from kino.registry import Registry
+from kino.shapes import Size, latent_grid
+from training import checkpoint
+from training.data import to_pixels, to_signed
+from training.intervals import wilson
+from training.objectives.dit import sample_latents
+from training.published import MODELS, PromptEncoder, open_dit, open_tae
+from training.world.captions import canonical, caption
+from training.world.judge import judge
+from training.world.render import render
+from training.world.scene import Scene, sample
+
+ATTRIBUTES = ("object", "colour", "motion", "place", "camera")
+FIRST_FOUR = ATTRIBUTES[:4]
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Extent of every film judged."""
+
+    frames: int = 32
+    size: int = 96
+    fps: int = 16
+
+
+def renders(scenes: list[Scene], clip: Clip) -> Iterator[NDArray[np.uint8]]:
+    """True renders."""
+    for scene in scenes:
+        yield render(scene, clip.frames, clip.size, clip.size, clip.fps)
+
+
+@torch.inference_mode()
+def reconstructions(scenes: list[Scene], clip: Clip, tae: TAE) -> Iterator[NDArray[np.uint8]]:
+    """True renders through the TAE and back."""
+    for pixels in renders(scenes, clip):
+        video = to_signed(pixels[None])
+        yield to_pixels(tae.decode(tae.encode(video), clip.frames))[0]
+
+
+@torch.inference_mode()
+def films(
+    prompts: list[str],
+    clip: Clip,
+    tae: TAE,
+    dit: DiT,
+    encoder: PromptEncoder,
+    steps: int,
+    linear: int,
+    guidance: float,
+    seed: int,
+) -> Iterator[NDArray[np.uint8]]:
+    """Generated films of prompts; film i depends on its prompt and on seed + i alone up to rounding."""
+    grid = latent_grid(clip.frames, Size(clip.size, clip.size))
+    shape = (tae.config.latent_channels, grid.t, grid.h, grid.w)
+    for start in range(0, len(prompts), BATCH):
+        texts = prompts[start : start + BATCH]
+        latents = sample_latents(dit, encoder, texts, shape, steps, linear, guidance, seed + start)
+        yield from to_pixels(tae.decode(latents, clip.frames))
+
+
+def dit_of_run(run: Path) -> DiT:
+    """The generator of a run that is not published, with its averaged weights."""
+    dit = DiT(PRESETS["mini"].dit)
+    state = checkpoint.load(run)["average"]
+    dit.load_state_dict({name.removeprefix("dit."): part for name, part in state.items() if name.startswith("dit.")})
+    return dit.eval()
+
+
+def score(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], clip: Clip) -> dict[str, list[tuple[str, bool]]]:
+    """For each attribute, "first four" and "all five": the true class of every scene, and whether the judge read it."""
+    hits: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    for scene, pixels in zip(scenes, shown, strict=True):
+        verdict = judge(pixels, clip.fps)
+        right = {name: getattr(verdict, name) == getattr(scene, name) for name in ATTRIBUTES}
+        for name in ATTRIBUTES:
+            hits[name].append((getattr(scene, name), right[name]))
+        hits["first four"].append(("", all(right[name] for name in FIRST_FOUR)))
+        hits["all five"].append(("", all(right.values())))
+    return dict(hits)
+
+
+def report(hits: dict[str, list[tuple[str, bool]]]) -> dict[str, dict[str, object]]:
+    """Share, 95 % interval and count by attribute, and the share of each class."""
+    table: dict[str, dict[str, object]] = {}
+    for name, rows in hits.items():
+        right = sum(hit for _, hit in rows)
+        low, high = wilson(right, len(rows))
+        classes: dict[str, list[bool]] = defaultdict(list)
+        for true, hit in rows:
+            classes[true].append(hit)
+        table[name] = {
+            "share": round(right / len(rows), 4),
+            "interval": [round(low, 3), round(high, 3)],
+            "count": len(rows),
+            "classes": {true: f"{sum(found)}/{len(found)}" for true, found in sorted(classes.items()) if true},
+        }
+    return table
+
+
+def main() -> None:
+    """Command line of the measurement."""
+    parser = argparse.ArgumentParser(description="Measure how often films show what their prompts said.")
+    parser.add_argument("--of", choices=("films", "reconstructions", "renders"), default="films")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--run", type=Path, help="folder of a DiT run; default: the published generator")
+    parser.add_argument("--free", action="store_true", help="free captions in place of the canonical wording")
+    parser.add_argument("--steps", type=int, default=PRESETS["mini"].sampler.steps)
+    parser.add_argument("--linear-steps", type=int, default=PRESETS["mini"].sampler.linear_steps)
+    parser.add_argument("--guidance", type=float, default=PRESETS["mini"].sampler.guidance)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="write the table as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    clip, registry = Clip(), Registry(MODELS)
+    scenes = [sample(1, index, "held_out") for index in range(arguments.count)]
+    if arguments.of == "renders":
+        shown = renders(scenes, clip)
+    elif arguments.of == "reconstructions":
+        shown = reconstructions(scenes, clip, open_tae("mini", registry)[0])
+    else:
+        dit = dit_of_run(arguments.run) if arguments.run else open_dit("mini", registry)
+        rng = np.random.default_rng(arguments.seed)
+        texts = [caption(scene, rng, "sentence") if arguments.free else canonical(scene) for scene in scenes]
+        prompts = [with_frame_rate(text, clip.fps) for text in texts]
+        sampling = (arguments.steps, arguments.linear_steps, arguments.guidance, arguments.seed)
+        shown = films(prompts, clip, open_tae("mini", registry)[0], dit, PromptEncoder("mini", registry), *sampling)
+    table = report(score(scenes, shown, clip))
+    for name, row in table.items():
+        print(f"{name:10s} {row['share']:.3f} {row['interval']} n {row['count']}  {row['classes'] or ''}")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(table, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Publish a finished run to the registry: python -m training.publish --recipe NAME --version mini-1 --alias mini."""
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kino import weights
+from kino.manifest import Manifest, Spaces
+from kino.models.dit import DiT
+from kino.models.lm import LanguageModel
+from kino.models.tae import TAE
+from kino.models.text import Tower
+from kino.presets import PRESETS, Preset
+from kino.registry import WEIGHTS_FILE, Registry
+from training import checkpoint
+from training.data import open_clips, to_signed
+from training.objectives.captions import tower_tokenizer
+from training.objectives.rewriter import rewriter_tokenizer
+from training.objectives.tae import TaeSettings, set_latent_statistics
+from training.published import MODELS, TOKENIZER_FILE
+from training.recipes import RECIPES, Recipe
+
+PREFIXES = {"tae": "", "dit": "dit.", "rewriter": ""}
+"""Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
+
+
+def network(component: str, preset: Preset) -> nn.Module:
+    """An untrained network of a component."""
+    if component == "tae":
+        return TAE(preset.tae)
+    if component == "dit":
+        return DiT(preset.dit)
+    if component == "rewriter":
+        return LanguageModel(preset.rewriter)
+    return Tower(preset.towers[component])
+
+
+def trained_network(recipe: Recipe, runs: Path) -> nn.Module:
+    """The component of a run with its averaged weights; the parts that only training needs are left out."""
+    preset = PRESETS[recipe.settings.preset]
+    prefix = PREFIXES.get(recipe.component, "tower.")
+    state: dict[str, Tensor] = checkpoint.load(runs / recipe.name)["average"]
+    module = network(recipe.component, preset)
+    module.load_state_dict({name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)})
+    if isinstance(module, TAE):
+        assert isinstance(recipe.settings, TaeSettings)
+        set_latent_statistics(module, to_signed(open_clips(recipe.settings.clips, runs / "clips")[:256]))
+    return module.eval()
+
+
+def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Manifest:
+    """Add the run's weights, tokenizer and card as a new version, with its spaces, figures and lineage."""
+    module = trained_network(recipe, runs)
+    preset = PRESETS[recipe.settings.preset]
+    figures = last_figures(runs / recipe.name)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {WEIGHTS_FILE: Path(scratch) / WEIGHTS_FILE, "card.md": Path(scratch) / "card.md"}
+        weights.save_state(files[WEIGHTS_FILE], module.state_dict())
+        files["card.md"].write_text(card(recipe, runs / recipe.name, module))
+        definition = tokenizer_definition(recipe.component, preset)
+        if definition:
+            files[TOKENIZER_FILE] = Path(scratch) / TOKENIZER_FILE
+            files[TOKENIZER_FILE].write_text(definition)
+        manifest = Manifest(
+            component=recipe.component,
+            version=version,
+            preset=preset.name,
+            config=json.loads(json.dumps(asdict(module.config))),
+            spaces=spaces(preset, registry) if recipe.component == "dit" else Spaces(),
+            metrics={name: value for name, value in figures.items() if name != "step"},
+            recipe=recipe.name,
+            git_revision=git_revision(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return registry.publish(manifest, files)
+
+
+def tokenizer_definition(component: str, preset: Preset) -> str | None:
+    """The tokenizer that a text component was trained with, as JSON; none for bytes and for what reads no text."""
+    if component == "rewriter":
+        return rewriter_tokenizer(preset.rewriter.vocabulary).definition
+    tower = preset.towers.get(component)
+    return tower_tokenizer(tower.vocabulary).definition if tower and tower.tokens == "bpe" else None
+
+
+def spaces(preset: Preset, registry: Registry) -> Spaces:
+    """The published TAE and towers that a generator of this preset was trained with."""
+    text = {name: weights.find(name, preset.name, registry).digest for name in preset.towers}
+    return Spaces(weights.find("tae", preset.name, registry).digest, text)
+
+
+def last_figures(run: Path) -> dict[str, float]:
+    """The last validation of a run."""
+    rows = [json.loads(line) for line in (run / checkpoint.METRICS_FILE).read_text().splitlines()]
+    validations: list[dict[str, float]] = [row for row in rows if "loss" not in row]
+    return validations[-1]
+
+
+def git_revision() -> str:
+    """The commit the code is at, with a mark when files differ from it; empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def card(recipe: Recipe, run: Path, module: nn.Module) -> str:
+    """Model card: what it is, how it was made, its figures."""
+    figures = last_figures(run)
+    hours = figures.pop("seconds") / 3600
+    step = int(figures.pop("step")) + 1
+    count = sum(parameter.numel() for parameter in module.parameters())
+    settings: dict[str, Any] = asdict(recipe.settings)  # type: ignore[call-overload]
+    lines = [
+        f"# {recipe.component}, recipe {recipe.name}",
+        "",
+        f"- Parameters: {count:,}",
+        f"- Steps: {step:,} of {recipe.steps:,}; {hours:.2f} hours on {machine()}",
+        f"- Rates: Muon {recipe.matrix_rate}, AdamW {recipe.vector_rate}; weight average {recipe.average_decay}",
+        "- Data: clips of the procedural world in `training/world`, no other source",
+        "",
+        "## Settings",
+        "",
+        *(f"- {name}: {value}" for name, value in settings.items()),
+        "",
+        "## Figures of the last validation",
+        "",
+        *(f"- {name}: {value}" for name, value in figures.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """Processor, threads and accelerator of this machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def main() -> None:
+    """Command line of the publisher."""
+    parser = argparse.ArgumentParser(description="Publish a finished training run.")
+    parser.add_argument("--recipe", required=True, choices=sorted(RECIPES))
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--alias", help="alias to move to the new version")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--models", type=Path, default=MODELS)
+    arguments = parser.parse_args()
+    registry = Registry(arguments.models)
+    manifest = publish(RECIPES[arguments.recipe], arguments.runs, registry, arguments.version)
+    if arguments.alias:
+        before = registry.aliases(manifest.component).get(arguments.alias)
+        registry.set_alias(manifest.component, arguments.alias, manifest.version, before)
+    print(f"published {manifest.component}/{manifest.version}, digest {manifest.digest}")
+
+
+if __name__ == "__main__":
+    main()

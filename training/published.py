@@ -1,0 +1,69 @@
+"""Published networks that later stages of training stand on: the TAE, the text towers, a generator."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kino import weights
+from kino.manifest import Manifest
+from kino.models.dit import DiT, DitConfig, Texts
+from kino.models.tae import TAE, TaeConfig
+from kino.models.text import Tower, TowerConfig
+from kino.presets import PRESETS
+from kino.prompts import encode_prompts
+from kino.registry import Registry
+from kino.tokens import BpeTokenizer, ByteTokenizer, Tokenizer
+
+MODELS = Path("models")
+"""Registry of the versions shipped with the code."""
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class PromptEncoder(nn.Module):
+    """All towers of a preset, frozen: prompts to embeddings and masks by tower."""
+
+    def __init__(self, version: str, registry: Registry) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict()
+        self.tokenizers: dict[str, Tokenizer] = {}
+        self.digests: dict[str, str] = {}
+        for name in PRESETS[weights.find("ul2", version, registry).preset].towers:
+            manifest = weights.find(name, version, registry)
+            tower = Tower(weights.config(TowerConfig, manifest))
+            weights.load_into(tower, manifest, registry)
+            self.towers[name] = tower.eval().requires_grad_(False)
+            self.tokenizers[name] = open_tokenizer(tower.config, manifest, registry)
+            self.digests[name] = manifest.digest
+
+    @torch.no_grad()
+    def forward(self, prompts: list[str]) -> Texts:
+        """Embeddings [b, n, d] and mask [b, n] of each tower."""
+        texts: Texts = {}
+        for name, tower in self.towers.items():
+            assert isinstance(tower, Tower)
+            texts[name] = encode_prompts(tower, self.tokenizers[name], prompts)
+        return texts
+
+
+def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
+    """A published TAE, frozen, and the digest of its latent space."""
+    manifest = weights.find("tae", version, registry)
+    tae = TAE(weights.config(TaeConfig, manifest))
+    weights.load_into(tae, manifest, registry)
+    return tae.eval().requires_grad_(False), manifest.digest
+
+
+def open_dit(version: str, registry: Registry) -> DiT:
+    """A published generator."""
+    manifest = weights.find("dit", version, registry)
+    dit = DiT(weights.config(DitConfig, manifest))
+    weights.load_into(dit, manifest, registry)
+    return dit.eval()
+
+
+def open_tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:
+    """The byte tokenizer, or the byte-pair encoding published beside a tower."""
+    if config.tokens == "bytes":
+        return ByteTokenizer()
+    return BpeTokenizer(registry.file(manifest, TOKENIZER_FILE).read_text())
