@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from contextlib import suppress
 
 from kino.cli_local import flags_of, local_services
 from kino.cli_view import print_json, print_table
@@ -21,5 +22,6 @@ async def serve(given: argparse.Namespace) -> int:
         else:
             print_table(("service", "address"), services.addresses.items())
             print(f"\nkino film PROMPT --address {services.addresses['graph']}\nCtrl-C ends it.", flush=True)
-        await services.during(asyncio.Event().wait())
+        with suppress(asyncio.CancelledError):  # being told to end is how a server ends well
+            await services.during(asyncio.Event().wait())
     return 0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange
 from kino.client_connections import AsyncArtifacts
+from kino.client_pipeline import Pipeline
 from kino.client_services import (
     AsyncEncoder,
     AsyncGenerator,
@@ -31,7 +32,7 @@ from kino.client_specs import FilmOptions, ImageOptions, SamplingOptions, text_t
 from kino.v1 import graph_pb2, info_pb2, rewriter_pb2
 from kino.v1.graph_pb2 import Generation
 
-__all__ = ["AsyncKino", "Encoding", "Film", "Image", "Kino", "Latents", "text_to_image", "text_to_video"]
+__all__ = ["AsyncKino", "Encoding", "Film", "Image", "Kino", "Latents", "Pipeline", "text_to_image", "text_to_video"]
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from kino.rpc import Server
 from kino.telemetry import Tracing
-from services.service import Service, ServiceConfig, load
+from services.service import NAMES, Service, ServiceConfig, load
 
 _log = logging.getLogger("kino.host")
 
@@ -44,7 +44,7 @@ class Host:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.addresses: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}  # of each service, and of "metrics"
         self._running: list[tuple[Server, Service]] = []
 
     async def start(self) -> None:
@@ -73,13 +73,20 @@ class Host:
     async def _open(self, name: str) -> None:
         module, config = load(name), self.plan.config_of(name)
         if name == "graph":
-            config = replace(config, peers={**self.addresses, **config.peers})
+            here = {name: address for name, address in self.addresses.items() if name in NAMES}
+            config = replace(config, peers={**here, **config.peers})
         service = module.create(config)
         server = Server(self.plan.host, self.plan.ports[name], None if self._running else self.plan.metrics_port)
         server.add(service, module.add_to_server, module.full_name)
         port = await server.start()
         self._running.append((server, service))
-        self.addresses[name] = f"{self.plan.host}:{port}"
+        self.addresses[name] = self._address(port)
+        if server.metrics_port is not None:
+            self.addresses["metrics"] = self._address(server.metrics_port)
+
+    def _address(self, port: int) -> str:
+        host = self.plan.host
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def _load(self, name: str, server: Server, service: Service) -> None:
         await service.start()
@@ -91,7 +98,7 @@ async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on
     """Serve a plan until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
-        on_ready: is told the address of each service once all of them serve.
+        on_ready: is told the address of each service, and of the metrics, once all of them serve.
         stop_on_eof: stop when standard input ends too, as it does when the process that holds its other end dies.
     """
     stop = _stop_signal(stop_on_eof)
