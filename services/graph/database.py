@@ -1,8 +1,10 @@
 """The table behind the ledger, in SQLite or PostgreSQL."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Boolean,
     Column,
@@ -72,8 +74,8 @@ def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-def connect(url: str) -> AsyncEngine:
-    """Return an engine for a SQLAlchemy URL such as `sqlite:////folder/ledger.sqlite` or `postgresql://user@host/name`.
+def parse(url: str) -> URL:
+    """Return a SQLAlchemy URL such as `sqlite:////folder/ledger.sqlite` or `postgresql://user@host/name`.
 
     Raises:
         ValueError: the URL names another kind of database, or none.
@@ -87,8 +89,16 @@ def connect(url: str) -> AsyncEngine:
         raise ValueError(f"ledger is a {kind} URL, must be of {' or '.join(_DRIVERS)}")
     if kind == "sqlite" and not parsed.database:
         raise ValueError(f"ledger is {url!r}, must name a file: a ledger in memory would forget what it accepted")
-    engine = create_async_engine(parsed.set(drivername=_DRIVERS[kind]), pool_pre_ping=kind == "postgresql")
-    if kind == "sqlite":
+    return parsed.set(drivername=_DRIVERS[kind])
+
+
+def connect(url: str) -> AsyncEngine:
+    """Return an engine for a URL that `parse` takes. It connects when it is first used."""
+    parsed = parse(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    engine = create_async_engine(parsed, pool_pre_ping=not is_sqlite)
+    if is_sqlite:
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -105,7 +115,7 @@ async def prepare(engine: AsyncEngine) -> None:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not at the driver's guess
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 10000", "journal_mode = wal", "synchronous = full"):
+    for pragma in ("busy_timeout = 60000", "journal_mode = wal", "synchronous = full"):
         cursor.execute(f"pragma {pragma}")
     cursor.close()
 

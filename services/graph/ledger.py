@@ -10,7 +10,8 @@ database's own, so the clocks of the directors' machines do not matter.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -43,6 +44,7 @@ _SOURCES: dict[State, tuple[State, ...]] = {
     CANCELLED: ACTIVE,
 }
 _OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING)
+_ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 2.0
 _POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
 
@@ -221,7 +223,7 @@ class Ledger:
         self._tell(id)
         return done
 
-    async def watch(self, id: str, after_sequence: int = 0) -> AsyncIterator[graph_pb2.Generation]:
+    async def watch(self, id: str, after_sequence: int = 0) -> AsyncGenerator[graph_pb2.Generation]:
         """Yield the generation whenever it is newer than what was yielded before, until it has ended."""
         event = asyncio.Event()
         self._watchers.setdefault(id, set()).add(event)
@@ -264,6 +266,8 @@ async def _move(connection: AsyncConnection, id: str, to: State, owner: str | No
 
 async def _row(connection: AsyncConnection, id: str, *, lock: bool = False) -> RowMapping:
     query = select(generations).where(generations.c.id == id)
+    if not _ID.fullmatch(id):
+        raise NotFoundError(f"generation {id[:64]!r} does not exist")
     row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
     if row is None:
         raise NotFoundError(f"generation {id[:64]!r} does not exist")

@@ -42,8 +42,8 @@ class Order:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the client asked for: the same key with another digest is a mistake of the client."""
-        return hashlib.sha256(self.spec.SerializeToString(deterministic=True) + bytes([self.fresh])).hexdigest()
+        """SHA-256 of what the client asked for."""
+        return request_digest(self.spec, self.fresh)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Claim:
     outcome: graph_pb2.Generation
     request_id: str
     claims: int
+
+
+def request_digest(spec: graph_pb2.GenerationSpec, fresh: bool) -> str:
+    """Return the SHA-256 of what a client asks for: the same key with another digest is a mistake of the client."""
+    return hashlib.sha256(spec.SerializeToString(deterministic=True) + bytes([fresh])).hexdigest()
 
 
 def insertion(order: Order) -> Insert:

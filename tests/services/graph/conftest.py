@@ -12,7 +12,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from kino.store import Store, open_store
 from services.graph.ledger import Ledger
+from tests.services.graph.fakes import Services
+from tests.services.graph.harness import Graph
 
 _POSTGRES_USER = "nobody"  # the server refuses to run as root
 
@@ -84,3 +87,25 @@ async def ledger(ledger_url: str) -> AsyncIterator[Ledger]:
     opened = await Ledger.open(ledger_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+async def services(store: Store) -> AsyncIterator[Services]:
+    """The fake services, serving."""
+    started = Services(store)
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def graph(services: Services, tmp_path: Path) -> AsyncIterator[Graph]:
+    started = Graph(services, tmp_path)
+    await started.start()
+    yield started
+    await started.stop()

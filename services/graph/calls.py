@@ -1,0 +1,102 @@
+"""The kinds of call a pipeline may hold: one row each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+
+from kino.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    generator_pb2,
+    generator_pb2_grpc,
+    graph_pb2,
+    progress_pb2,
+    rewriter_pb2,
+    rewriter_pb2_grpc,
+    tae_pb2,
+    tae_pb2_grpc,
+)
+
+Event: TypeAlias = progress_pb2.Progress | generator_pb2.Checkpoint | Message
+"""What a call tells: how far it is, a state to go on from, and last its result."""
+
+GRAPH = "graph"  # the component of calls that the graph answers itself
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kind of call.
+
+    Args:
+        name: the field of `PipelineNode.call`.
+        component: the service that answers it.
+        method: its name in that service.
+        request: the message whose fields are its inputs.
+        result: the message whose fields are its outputs.
+        required: inputs that must be set or fed; of a group joined by `|`, one.
+        streams: whether the answer is a stream of events; otherwise the result is the answer.
+        timeout_seconds: time allowed for one call, waiting in the service's queue included.
+    """
+
+    name: str
+    component: str
+    method: str
+    request: type[Message]
+    result: type[Message]
+    required: tuple[str, ...]
+    streams: bool
+    timeout_seconds: float
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a broken call can go on from its last checkpoint."""
+        return "resume_from" in self.request.DESCRIPTOR.fields_by_name
+
+
+CALLS = {
+    call.name: call
+    for call in (
+        Call(
+            "rewrite", "rewriter", "Rewrite", rewriter_pb2.RewriteRequest, rewriter_pb2.RewriteResponse,
+            ("prompt",), streams=False, timeout_seconds=300,
+        ),
+        Call(
+            "encode", "encoder", "Encode", encoder_pb2.EncodeRequest, encoder_pb2.EncodeResponse,
+            ("prompt",), streams=False, timeout_seconds=300,
+        ),
+        Call(
+            "generate", "generator", "Generate", generator_pb2.GenerateRequest, generator_pb2.GenerateResult,
+            ("embeddings", "frames", "height", "width"), streams=True, timeout_seconds=6 * 3600,
+        ),
+        Call(
+            "tae_encode", "tae", "Encode", tae_pb2.TaeServiceEncodeRequest, tae_pb2.TaeServiceEncodeResult,
+            ("video|frames",), streams=True, timeout_seconds=3600,
+        ),
+        Call(
+            "tae_decode", "tae", "Decode", tae_pb2.TaeServiceDecodeRequest, tae_pb2.TaeServiceDecodeResult,
+            ("latents", "frames"), streams=True, timeout_seconds=3600,
+        ),
+        Call(
+            "export", GRAPH, "", graph_pb2.ExportRequest, graph_pb2.ExportResponse,
+            ("video",), streams=True, timeout_seconds=3600,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Component:
+    """How one service is called."""
+
+    stub: Callable[[Any], Any]
+    describe_request: type[Message]
+
+
+COMPONENTS = {
+    "rewriter": Component(rewriter_pb2_grpc.RewriterServiceStub, rewriter_pb2.RewriterServiceDescribeRequest),
+    "encoder": Component(encoder_pb2_grpc.EncoderServiceStub, encoder_pb2.EncoderServiceDescribeRequest),
+    "generator": Component(generator_pb2_grpc.GeneratorServiceStub, generator_pb2.GeneratorServiceDescribeRequest),
+    "tae": Component(tae_pb2_grpc.TaeServiceStub, tae_pb2.TaeServiceDescribeRequest),
+}

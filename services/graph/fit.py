@@ -1,0 +1,84 @@
+"""Whether the parts of a pipeline fit each other, and what they add to a request that leaves things open."""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
+from kino.errors import FailedPreconditionError
+from kino.v1 import generator_pb2, graph_pb2, info_pb2, tensor_pb2
+from services.graph.pipeline import Node, Plan
+
+_CHECKPOINTS = 10  # of one generation: what a crash costs is at most a tenth of its steps
+
+
+def check_fit(plan: Plan, infos: Mapping[str, info_pb2.Info]) -> None:
+    """Refuse a pipeline that joins parts trained on different spaces.
+
+    Args:
+        infos: what the services say of themselves, by component.
+
+    Raises:
+        FailedPreconditionError: a TAE would read latents of another space, or a generator embeddings of other towers.
+    """
+    for node in plan.nodes.values():
+        for field, source in node.inputs.items():
+            origin = plan.nodes[source.node]
+            if field == "latents":
+                _check_latents(origin, node, infos)
+            elif field == "embeddings":
+                _check_text(origin, node, infos)
+
+
+def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Info]) -> None:
+    """Write what the requests leave open into them, so that the pipeline means the same tomorrow.
+
+    Everything large travels by uri, and generators leave checkpoints.
+    """
+    for node in pipeline.nodes:
+        request: Message = getattr(node, node.WhichOneof("call") or "rewrite")
+        if "delivery" in request.DESCRIPTOR.fields_by_name:
+            request.delivery = tensor_pb2.DELIVERY_STORE  # type: ignore[attr-defined]
+        if isinstance(request, generator_pb2.GenerateRequest):
+            _fill_sampling(request, infos["generator"].limits)
+
+
+def _fill_sampling(request: generator_pb2.GenerateRequest, limits: info_pb2.Limits) -> None:
+    sampling = request.sampling
+    if not sampling.HasField("steps"):
+        sampling.steps = limits.steps.default_value
+    if not sampling.HasField("linear_steps"):
+        sampling.linear_steps = max(sampling.steps, limits.linear_steps.default_value)
+    if not sampling.HasField("guidance"):
+        sampling.guidance = limits.guidance.default_value
+    if not request.HasField("checkpoint_every"):
+        request.checkpoint_every = max(1, sampling.steps // _CHECKPOINTS)
+
+
+def _check_latents(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info]) -> None:
+    made, read = infos[origin.call.component], infos[reader.call.component]
+    if made.latent_space.digest != read.latent_space.digest:
+        raise FailedPreconditionError(
+            f"{_told(made)} and {_told(read)} do not fit: {origin.name} gives latents of the space "
+            f"{_short(made.latent_space.digest)}, {reader.name} reads {_short(read.latent_space.digest)}"
+        )
+
+
+def _check_text(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info]) -> None:
+    made, read = infos[origin.call.component], infos[reader.call.component]
+    given = {space.tower: space.digest for space in made.text_spaces}
+    for space in read.text_spaces:
+        found = given.get(space.tower)
+        if found != space.digest:
+            gives = "none" if found is None else _short(found)
+            raise FailedPreconditionError(
+                f"{_told(made)} and {_told(read)} do not fit: {reader.name} was trained on embeddings of "
+                f"{space.tower} {_short(space.digest)}, {origin.name} gives {gives}"
+            )
+
+
+def _told(info: info_pb2.Info) -> str:
+    return f"{info.component} {info.version}"
+
+
+def _short(digest: str) -> str:
+    return digest[:12] or "unknown"

@@ -1,0 +1,72 @@
+"""A graph over the fake services, as a test drives it."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from kino import rpc
+from kino.rpc import Server
+from kino.v1 import graph_pb2, graph_pb2_grpc
+from services.graph.director import Pace
+from services.graph.parts import Retry
+from services.graph.service import GraphService, add_to_server
+from services.service import ServiceConfig
+from tests.services.graph.fakes import Services
+
+PACE = Pace(slots=2, lease_seconds=2.0, poll_seconds=0.05, report_seconds=0.0)
+RETRY = Retry(attempts=3, first_seconds=0.01, longest_seconds=0.02)
+
+
+def film(prompt: str = "a red ball", **fields: Any) -> graph_pb2.GenerationSpec:
+    return graph_pb2.GenerationSpec(text_to_video=graph_pb2.TextToVideo(prompt=prompt, **{"seed": 7, **fields}))
+
+
+class Graph:
+    """A graph over the fake services, behind a real port."""
+
+    def __init__(self, services: Services, folder: Path) -> None:
+        self.services, self.folder = services, folder
+
+    def config(self) -> ServiceConfig:
+        ledger = f"sqlite:///{self.folder}/ledger.sqlite"
+        store = str(self.folder / "store")
+        return ServiceConfig("fake", "fake", store, self.folder, queue=3, peers=self.services.addresses, ledger=ledger)
+
+    async def start(self, directs: bool = True) -> None:
+        self.service = GraphService(self.config(), directs=directs, pace=PACE, retry=RETRY)
+        self.server = Server()
+        self.server.add(self.service, add_to_server, "kino.v1.GraphService")
+        self.channel = rpc.channel(f"127.0.0.1:{await self.server.start()}")
+        self.stub = graph_pb2_grpc.GraphServiceStub(self.channel)
+        await self.service.start()
+        await self.server.ready(True)
+
+    async def stop(self) -> None:
+        await self.channel.close()
+        await self.server.stop()
+        await self.service.stop()
+
+    async def create(
+        self, spec: graph_pb2.GenerationSpec | None = None, key: str = "", fresh: bool = False
+    ) -> graph_pb2.Generation:
+        request = graph_pb2.CreateGenerationRequest(
+            idempotency_key=key or uuid4().hex, spec=spec or film(), fresh=fresh
+        )
+        response: graph_pb2.CreateGenerationResponse = await self.stub.CreateGeneration(request)
+        return response.generation
+
+    async def watch(self, id: str, after: int = 0) -> list[graph_pb2.Generation]:
+        request = graph_pb2.WatchGenerationRequest(id=id, after_sequence=after)
+        return [response.generation async for response in self.stub.WatchGeneration(request)]
+
+    async def get(self, id: str) -> graph_pb2.Generation:
+        response: graph_pb2.GetGenerationResponse = await self.stub.GetGeneration(graph_pb2.GetGenerationRequest(id=id))
+        return response.generation
+
+    async def end(self, id: str) -> graph_pb2.Generation:
+        """Wait for a generation to end, and return it whole."""
+        await self.watch(id)
+        return await self.get(id)
+
+    async def make(self, spec: graph_pb2.GenerationSpec | None = None, fresh: bool = False) -> graph_pb2.Generation:
+        return await self.end((await self.create(spec, fresh=fresh)).id)
