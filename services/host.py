@@ -45,10 +45,12 @@ class Host:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.addresses: dict[str, str] = {}  # of each service, and of "metrics"
+        self._names = sorted(plan.ports, key=lambda name: name == "graph")
         self._running: list[tuple[Server, Service]] = []
+        self._loaded: list[Service] = []
 
-    async def start(self) -> None:
-        """Open every port, then load every service, and serve.
+    async def open(self) -> None:
+        """Open every port; until `load`, calls are answered with UNAVAILABLE.
 
         Services that know no others come first: the graph is told where they are.
 
@@ -57,10 +59,18 @@ class Host:
             ValueError: a setting is wrong.
             ModuleNotFoundError: an extra is not installed.
         """
-        names = sorted(self.plan.ports, key=lambda name: name == "graph")
-        for name in names:
+        for name in self._names:
             await self._open(name)
-        await asyncio.gather(*(self._load(name, *running) for name, running in zip(names, self._running, strict=True)))
+
+    async def load(self) -> None:
+        """Load every service, and serve each as soon as it is ready."""
+        tasks = [asyncio.ensure_future(self._load(*named)) for named in zip(self._names, self._running, strict=True)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Let running calls end, the graph's before those of the services it calls, then let go of everything."""
@@ -68,7 +78,8 @@ class Host:
         while self._running:
             server, service = self._running.pop()
             await server.stop(self.plan.drain_seconds)
-            await service.stop()
+            if service in self._loaded:
+                await service.stop()
 
     async def _open(self, name: str) -> None:
         module, config = load(name), self.plan.config_of(name)
@@ -88,8 +99,10 @@ class Host:
         host = self.plan.host
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def _load(self, name: str, server: Server, service: Service) -> None:
+    async def _load(self, name: str, running: tuple[Server, Service]) -> None:
+        server, service = running
         await service.start()
+        self._loaded.append(service)
         await server.ready(True)
         _log.info("serving", extra={"component": name, "address": self.addresses[name]})
 
@@ -103,17 +116,19 @@ async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on
     """
     stop = _stop_signal(stop_on_eof)
     tracing, host = Tracing("-".join(plan.ports)), Host(plan)
-    starting, stopping = asyncio.ensure_future(host.start()), asyncio.ensure_future(stop.wait())
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
+        await host.open()
+        loading = asyncio.ensure_future(host.load())
+        await asyncio.wait([loading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
             on_ready(host.addresses)
             await stopping
+        loading.cancel()
+        await asyncio.wait([loading])
     finally:
-        for task in (starting, stopping):
-            task.cancel()
-        await asyncio.gather(starting, stopping, return_exceptions=True)
+        stopping.cancel()
         await host.stop()
         tracing.close()
 

@@ -1,0 +1,101 @@
+"""Real processes on random weights, and the command line beside them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_SECONDS = 240  # generous: a machine under load imports slowly, and nothing here is a measurement
+
+
+@dataclass
+class Served:
+    """Every service of the `nano` preset in one process, with the addresses that it announced."""
+
+    process: subprocess.Popen[str]
+    addresses: Mapping[str, str]
+    data: Path
+
+    @property
+    def graph(self) -> str:
+        return self.addresses["graph"]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Return the exit code that a signal leads to."""
+        self.process.send_signal(number)
+        return self.process.wait(START_SECONDS)
+
+
+def start(data: Path, *flags: str) -> Served:
+    """Start `python -m services local` and return once it serves."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services", "local", "--preset", "nano", "--data", str(data), "--stop-on-eof", *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(data / "log").open("w"),
+        text=True,
+    )
+    assert process.stdout is not None
+    line = json.loads(process.stdout.readline())
+    assert "ready" in line, line
+    return Served(process, line["ready"], data)
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """The first of five TCP ports on loopback in a row that nobody listened on a moment ago."""
+    for first in range(17_000, 32_000, 5):
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + 5):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("every port is taken")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    running = start(tmp_path_factory.mktemp("data"), "--metrics-port", "0", "--drain-seconds", "1")
+    yield running
+    assert running.end() == 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON value that the command printed."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def kino(tmp_path: Path) -> Callable[..., Finished]:
+    """Runs the command line in a process and a folder of its own."""
+
+    def run(*arguments: str | bytes, stdin: bytes = b"", **env: str) -> Finished:
+        done = subprocess.run(
+            [sys.executable, "-m", "kino.cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+            timeout=START_SECONDS,
+        )
+        return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
