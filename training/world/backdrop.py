@@ -15,6 +15,10 @@ _SIDE = 48
 
 _ROWS = 12
 _PAIR_SECONDS = 0.5
+_NUM_PAIRS = 6
+_NOISE = 0.1
+"""Change, summed over bands and channels, that frames of a film at rest may show."""
+
 _CLEAR_GAIN = 0.3
 """Share of the difference between frames that a camera move must explain to count."""
 
@@ -52,22 +56,22 @@ def camera_gains(frames: NDArray[np.uint8], clear: NDArray[np.bool_], fps: float
 
     Frames half a second apart are compared after undoing each move by each plausible amount. Rows pan by amounts of
     their own, since near scenery passes faster than far scenery.
+
+    Args:
+        frames: small frames [t h w 3] of the size of `clear`.
     """
     gap = min(max(1, round(_PAIR_SECONDS * fps)), len(frames) - 1)
     gains = dict.fromkeys(CAMERAS + TILTS, 0.0) | {"still": _CLEAR_GAIN}
     if gap < 1:
         return gains
-    starts = np.unique(np.linspace(0, len(frames) - 1 - gap, 6).round().astype(int))
-    images = frames.astype(np.float32) / 255.0
-    before, after = images[starts], images[starts + gap]
-    seen, seen_after = clear[starts], clear[starts + gap]
-    share = gap / fps / _PAIR_SECONDS
-    at_rest = _row_costs(before, after, seen & seen_after)
-    noise = 0.004
+    starts = np.unique(np.linspace(0, len(frames) - 1 - gap, _NUM_PAIRS).round().astype(int))
+    images = np.ascontiguousarray(np.moveaxis(frames, -1, 0)).astype(np.float32) / 255.0
+    pairs = _Pairs(images[:, starts], images[:, starts + gap], clear[starts], clear[starts + gap])
     for name in CAMERAS[1:] + TILTS:
-        costs = np.stack([_row_costs(*_undo(move, before, after, seen, seen_after)) for move in _moves(name, share)])
-        explained = at_rest.sum() - (costs.min(0).sum() if name.startswith("pans") else costs.sum(1).min())
-        gains[name] = float(explained / (at_rest.sum() + noise * len(at_rest)))
+        change, gain = np.stack([pairs.compare(move) for move in _moves(name, gap / fps / _PAIR_SECONDS)], axis=1)
+        best = gain.argmax(axis=0) if name.startswith("pans") else np.full(_ROWS, gain.sum(axis=1).argmax())
+        band = np.arange(_ROWS)
+        gains[name] = float(gain[best, band].sum() / (change[best, band].sum() + _NOISE))
     return gains
 
 
@@ -90,33 +94,40 @@ def _moves(name: str, share: float) -> list[View]:
             return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.14, 0.18)]
 
 
-def _undo(
-    move: View, before: Floats, after: Floats, seen: NDArray[np.bool_], seen_after: NDArray[np.bool_]
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Earlier frames moved as the camera would, the later frames, and where both show scenery."""
-    _, height, width, _ = before.shape
-    x = ((np.arange(width) + 0.5) / width - 0.5) / move.zoom + 0.5 - move.x
-    y = ((np.arange(height) + 0.5) / height - 0.5) / move.zoom + 0.5 - move.y
-    left = np.clip(x * width - 0.5, 0, width - 1.001)
-    top = np.clip(y * height - 0.5, 0, height - 1.001)
-    column, row = left.astype(int), top.astype(int)
-    u, v = (left - column).astype(np.float32)[:, None], (top - row).astype(np.float32)[:, None, None]
-    across = before[:, :, column] * (1 - u) + before[:, :, column + 1] * u
-    moved = across[:, row] * (1 - v) + across[:, row + 1] * v
-    inside = ((x > 0) & (x < 1))[None, None, :] & ((y > 0) & (y < 1))[None, :, None]
-    near_column, near_row = np.rint(left).astype(int), np.rint(top).astype(int)
-    return moved, after, seen[:, near_row][:, :, near_column] & seen_after & inside
+class _Pairs:
+    """Earlier and later frames [3 p h w] of a film, and where each shows scenery [p h w]."""
 
+    def __init__(
+        self, before: Floats, after: Floats, clear_before: NDArray[np.bool_], clear_after: NDArray[np.bool_]
+    ) -> None:
+        self.before, self.after = before, after
+        self.clear_before, self.visible = clear_before, clear_before & clear_after
+        self.change = np.abs(before - after).sum(axis=0)
+        height = before.shape[2]
+        self.edges = np.searchsorted(np.arange(height) * _ROWS // height, np.arange(_ROWS))
 
-def _row_costs(one: Floats, other: Floats, where: NDArray[np.bool_]) -> Floats:
-    """Mean absolute difference of each of twelve bands of rows; bands hardly seen cost nothing."""
-    difference = np.abs(one - other).mean(axis=-1) * where
-    count, height, width = where.shape
-    bands = np.arange(height) * _ROWS // height
-    edges = np.searchsorted(bands, np.arange(_ROWS))
-    total = np.add.reduceat(difference.sum(axis=(0, 2)), edges)
-    pixels = np.add.reduceat(where.sum(axis=(0, 2)), edges)
-    return np.asarray(np.where(pixels > 0.05 * count * width * height / _ROWS, total / np.maximum(pixels, 1), 0.0))
+    def compare(self, move: View) -> Floats:
+        """Change at rest, and how much of it goes away once the earlier frames are moved as the camera would.
+
+        Means over each of twelve bands of rows, [2 12]. Pixels that the move brings in from outside count as zeros.
+        """
+        _, _, height, width = self.before.shape
+        x = ((np.arange(width) + 0.5) / width - 0.5) / move.zoom + 0.5 - move.x
+        y = ((np.arange(height) + 0.5) / height - 0.5) / move.zoom + 0.5 - move.y
+        inside = ((y > 0) & (y < 1))[:, None] & ((x > 0) & (x < 1))
+        column = np.clip(x * width, 0, width - 1).astype(np.intp)
+        row = np.clip(y * height, 0, height - 1).astype(np.intp)
+        moved = self.before[:, :, row[:, None], column]
+        where = self.clear_before[:, row[:, None], column] & self.visible & inside
+        gain = self.change - np.abs(moved - self.after).sum(axis=0)
+        return np.stack([self._band_means(self.change * where), self._band_means(gain * where)])
+
+    def _band_means(self, values: Floats) -> Floats:
+        """Sums over bands of rows, divided by the number of pixels that show scenery at rest."""
+        total = np.add.reduceat(values.sum(axis=(0, 2)), self.edges)
+        pixels = np.add.reduceat(self.visible.sum(axis=(0, 2)), self.edges)
+        enough = pixels > 0.05 * values.size / _ROWS
+        return np.asarray(np.where(enough, total / np.maximum(pixels, 1), 0.0))
 
 
 def _rows(frames: NDArray[np.uint8], clear: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
