@@ -209,3 +209,22 @@ def _either(options: Iterable[str]) -> str:
     """A pattern of one of the options; of nothing at all where there are none."""
     ordered = sorted(set(options), key=lambda option: (-len(option), option))
     return f"(?:{'|'.join(map(regex.escape, ordered))})" if ordered else "(?!)"
+
+
+def _slot(name: str, pieces: dict[str, str], instead: str) -> Slot:
+    return Slot(name, pieces, {value: [value] for value in pieces}, instead)
+
+
+SMALL = Grammar(
+    [
+        _slot("colour", {"red": "a red", "blue": "a blue", "orange": "an orange"}, "made it {}"),
+        _slot("object", {"ball": " ball", "cube": " cube", "cat": " cat"}, "drew a {}"),
+        _slot(
+            "motion", {"moves left": " moves left", "moves right": " moves right", "spins": " spins"}, "it {} instead"
+        ),
+        _slot("place", {"meadow": " in a meadow", "snow": " in the snow", "city": " in a city"}, "chose the {}"),
+        _slot("camera", {"still": "", "pans left": ", the camera pans left"}, "camera: {}"),
+    ],
+    ("a", "an", "the", "in", "and", "with", "while", "camera"),
+)
+"""A few words of the world's grammar, for models whose weights are random."""

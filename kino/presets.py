@@ -38,7 +38,11 @@ class VideoLimits:
         Raises:
             ValueError: it breaks one; field, value and bound are named.
         """
-        bounds = (("frames", frames, self.max_frames), ("height", height, self.max_side), ("width", width, self.max_side))
+        bounds = (
+            ("frames", frames, self.max_frames),
+            ("height", height, self.max_side),
+            ("width", width, self.max_side),
+        )
         for field, value, maximum in bounds:
             if not 1 <= value <= maximum:
                 raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")

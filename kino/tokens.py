@@ -118,11 +118,3 @@ def tower_ids(tokenizer: Tokenizer, prompt: str, reads: str, max_tokens: int) ->
     """
     ids = tokenizer.encode(quoted(prompt)) if reads == "quotes" else [BEGIN, *tokenizer.encode(prompt)]
     return ids[:max_tokens]
-
-
-def with_rate(prompt: str, fps: int | None) -> str:
-    """`prompt` behind its frame rate, as in "FPS-16 a red ball"; the empty prompt, and every prompt without fps, alone.
-
-    Source: Movie Gen, arXiv 2410.13720, section 3.1.4 (controlling FPS).
-    """
-    return f"FPS-{fps} {prompt}" if prompt and fps is not None else prompt

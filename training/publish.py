@@ -26,7 +26,8 @@ from training.data import open_clips, to_signed
 from training.objectives.captions import tower_tokenizer
 from training.objectives.rewriter import rewriter_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
-from training.published import MODELS, TOKENIZER_FILE
+from training.objectives.wishes import plain_grammar
+from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
 from training.recipes import RECIPES, Recipe
 
 PREFIXES = {"tae": "", "dit": "dit.", "rewriter": ""}
@@ -66,10 +67,13 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
         files = {WEIGHTS_FILE: Path(scratch) / WEIGHTS_FILE, "card.md": Path(scratch) / "card.md"}
         weights.save_state(files[WEIGHTS_FILE], module.state_dict())
         files["card.md"].write_text(card(recipe, runs / recipe.name, module))
-        definition = tokenizer_definition(recipe.component, preset)
+        definition = tokenizer_definition(recipe.component, preset, runs)
         if definition:
             files[TOKENIZER_FILE] = Path(scratch) / TOKENIZER_FILE
             files[TOKENIZER_FILE].write_text(definition)
+        if recipe.component == "rewriter":
+            files[GRAMMAR_FILE] = Path(scratch) / GRAMMAR_FILE
+            files[GRAMMAR_FILE].write_text(json.dumps(plain_grammar().to_config(), indent=1, sort_keys=True) + "\n")
         manifest = Manifest(
             component=recipe.component,
             version=version,
@@ -84,12 +88,12 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
         return registry.publish(manifest, files)
 
 
-def tokenizer_definition(component: str, preset: Preset) -> str | None:
+def tokenizer_definition(component: str, preset: Preset, runs: Path) -> str | None:
     """The tokenizer that a text component was trained with, as JSON; none for bytes and for what reads no text."""
     if component == "rewriter":
-        return rewriter_tokenizer(preset.rewriter.vocabulary).definition
+        return rewriter_tokenizer(preset.rewriter.vocabulary, runs).definition
     tower = preset.towers.get(component)
-    return tower_tokenizer(tower.vocabulary).definition if tower and tower.tokens == "bpe" else None
+    return tower_tokenizer(tower.vocabulary, runs).definition if tower and tower.tokens == "bpe" else None
 
 
 def spaces(preset: Preset, registry: Registry) -> Spaces:

@@ -18,6 +18,7 @@ from kino.tokens import BpeTokenizer, ByteTokenizer, Tokenizer
 MODELS = Path("models")
 """Registry of the versions shipped with the code."""
 TOKENIZER_FILE = "tokenizer.json"
+GRAMMAR_FILE = "grammar.json"
 
 
 class PromptEncoder(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from einops import rearrange, repeat
@@ -24,6 +25,7 @@ class LmConfig:
         hidden: inner width of the gated feed-forward layer.
         max_tokens: longest sequence, prompt and answer together, in tokens.
         base: wavelength base of the rotary positions.
+        tokens: "bpe" (the tokenizer stored beside the weights) or "bytes", which needs no file.
     """
 
     vocabulary: int
@@ -34,6 +36,7 @@ class LmConfig:
     hidden: int
     max_tokens: int
     base: float = 10_000.0
+    tokens: Literal["bpe", "bytes"] = "bpe"
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 2:

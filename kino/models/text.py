@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kino.tokens import PAD, Tokenizer, tower_ids
+from kino.tokens import PAD
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class TowerConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"width: {self.width} does not divide into {self.heads} heads of an even size")
+
+    @property
+    def max_rows(self) -> int:
+        """Most rows that one text becomes."""
+        return 1 if self.output == "pooled" else self.max_tokens
 
 
 def rotary(positions: Int[Tensor, " n"], size: int, base: float = 10_000.0) -> Float[Tensor, "2 n half"]:
@@ -161,19 +166,6 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b n"], Bool[Tensor,
     mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
     ids[mask] = torch.tensor([i for row in rows for i in row], dtype=torch.long)
     return ids, mask
-
-
-@torch.inference_mode()
-def embed(tower: Tower, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[Float[Tensor, "n d"]]:
-    """The rows that a generator reads of each prompt: its own number of them, one if pooled, none if nothing is quoted.
-
-    Prompts of one call share a padded batch, which moves their rows by rounding alone; one a call repeats exactly.
-    """
-    config, device = tower.config, tower.embedding.weight.device
-    read = [tower_ids(tokenizer, prompt, config.reads, config.max_tokens) for prompt in prompts]
-    ids, mask = pad(read)
-    features = tower(ids.to(device), mask.to(device))
-    return [rows[: 1 if config.output == "pooled" else len(row)] for rows, row in zip(features, read, strict=True)]
 
 
 class SpanDecoder(nn.Module):

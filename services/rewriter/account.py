@@ -64,9 +64,7 @@ def _known(
         result.substitutions.append(_instead(grammar, mention.slot, value, mention.phrase, model))
 
 
-def _unknown(
-    grammar: Grammar, mention: Mention, choices: Mapping[str, Choice], model: str, result: Account
-) -> None:
+def _unknown(grammar: Grammar, mention: Mention, choices: Mapping[str, Choice], model: str, result: Account) -> None:
     slot = next((name for name, choice in choices.items() if choice.asked == mention.phrase), None)
     if slot is None:
         reason = f"no {mention.phrase} in {model}: left out"
@@ -90,7 +88,7 @@ def _misspelt(grammar: Grammar, slot: str, value: str, asked: str) -> bool:
 
 
 def _joined(mentions: list[Mention], choices: Mapping[str, Choice]) -> list[Mention]:
-    """The mentions, with the unknown words that one slot quotes together as one, and other unknown neighbours as one."""
+    """The mentions, with the unknown words that a slot quotes as one, and other unknown neighbours as one."""
     quoted = {choice.asked for choice in choices.values() if choice.asked}
     joined: list[Mention] = []
     rest, may_grow = list(mentions), False

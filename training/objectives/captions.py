@@ -1,7 +1,7 @@
 """Captions of the world as the towers read them, their tokenizer, and linear read-outs of the facts they state."""
 
 from collections.abc import Sequence
-from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,12 +79,22 @@ def worded(scene: Scene, rng: np.random.Generator, style: CaptionStyle = "any") 
     return f"FPS-{rng.choice(RATES)} {text}" if rng.random() < 0.9 else text
 
 
-@cache
-def tower_tokenizer(vocabulary: int) -> BpeTokenizer:
-    """The byte-pair encoding of the towers, learned from captions of the world; always the same."""
-    rng = np.random.default_rng(0)
-    texts = [worded(scene, rng) for scene in draw_scenes("train", rng, 10_000)]
-    return train_bpe(texts, vocabulary, (*MODES, *SENTINELS), lowercase=True)
+def tower_tokenizer(vocabulary: int, runs: Path) -> BpeTokenizer:
+    """The byte-pair encoding of the towers, learned from captions of the world on first use and kept with the runs."""
+    path = runs / f"tokenizer_towers_{vocabulary}.json"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        texts = [worded(scene, rng) for scene in draw_scenes("train", rng, 10_000)]
+        keep_text(path, train_bpe(texts, vocabulary, (*MODES, *SENTINELS), lowercase=True).definition)
+    return BpeTokenizer(path.read_text(encoding="utf-8"))
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def fact_targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:

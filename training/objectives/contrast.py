@@ -64,7 +64,7 @@ class Contrast:
 
     def __init__(self, settings: ContrastSettings, config: TowerConfig, runs: Path) -> None:
         self.settings, self.config = settings, config
-        self.tokenizer = tower_tokenizer(config.vocabulary)
+        self.tokenizer = tower_tokenizer(config.vocabulary, runs)
         self.clips = open_clips(settings.clips, runs / "clips")
         self.held_out = open_clips(settings.held_out, runs / "clips")
         self.model: nn.Module = ContrastNet(config, settings.clips)

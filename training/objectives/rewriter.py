@@ -18,15 +18,20 @@ from kino.models.text import pad
 from kino.presets import PRESETS
 from kino.tokens import END, BpeTokenizer, train_bpe
 from training.objective import Batch
+from training.objectives.captions import keep_text
 from training.objectives.pairs import draw_pair
 from training.objectives.wishes import plain_grammar
 
 
-def rewriter_tokenizer(vocabulary: int) -> BpeTokenizer:
-    """The byte-pair encoding of prompts and drafts; always the same."""
-    rng = np.random.default_rng(0)
-    pairs = (draw_pair(rng) for _ in range(4000))
-    return train_bpe((text for pair in pairs for text in pair), vocabulary, (), lowercase=True)
+def rewriter_tokenizer(vocabulary: int, runs: Path) -> BpeTokenizer:
+    """The byte-pair encoding of prompts and drafts, learned from pairs on first use and kept with the runs."""
+    path = runs / f"tokenizer_rewriter_{vocabulary}.json"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        pairs = (draw_pair(rng) for _ in range(4000))
+        texts = (text for pair in pairs for text in pair)
+        keep_text(path, train_bpe(texts, vocabulary, (), lowercase=True).definition)
+    return BpeTokenizer(path.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,16 @@ class RewriterSettings:
 
     def build(self, runs: Path) -> "RewriterObjective":
         """Make the objective."""
-        return RewriterObjective(self, PRESETS[self.preset].rewriter)
+        return RewriterObjective(self, PRESETS[self.preset].rewriter, runs)
 
 
 class RewriterObjective:
     """Next-token prediction of drafts."""
 
-    def __init__(self, settings: RewriterSettings, config: LmConfig) -> None:
+    def __init__(self, settings: RewriterSettings, config: LmConfig, runs: Path) -> None:
         self.settings = settings
         self.grammar = plain_grammar()
-        self.tokenizer = rewriter_tokenizer(config.vocabulary)
+        self.tokenizer = rewriter_tokenizer(config.vocabulary, runs)
         self.room = config.max_tokens - self.grammar.longest_draft
         self.model: nn.Module = LanguageModel(config)
 

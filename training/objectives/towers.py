@@ -73,15 +73,15 @@ class DenoiseSettings:
     def build(self, runs: Path) -> "CaptionDenoising | QuoteDenoising":
         """Make the objective of the tower's kind."""
         config = PRESETS[self.preset].towers[self.tower]
-        return QuoteDenoising(self, config) if config.reads == "quotes" else CaptionDenoising(self, config)
+        return QuoteDenoising(self, config) if config.reads == "quotes" else CaptionDenoising(self, config, runs)
 
 
 class CaptionDenoising:
     """The mixture of denoisers on captions, and the facts read out of whole captions."""
 
-    def __init__(self, settings: DenoiseSettings, config: TowerConfig) -> None:
+    def __init__(self, settings: DenoiseSettings, config: TowerConfig, runs: Path) -> None:
         self.settings, self.config = settings, config
-        self.tokenizer = tower_tokenizer(config.vocabulary)
+        self.tokenizer = tower_tokenizer(config.vocabulary, runs)
         self.modes = {name: self.tokenizer.token(name) for name in MODES}
         self.sentinels = [self.tokenizer.token(name) for name in SENTINELS]
         self.model: nn.Module = DenoisingNet(config, settings.decoder_layers)

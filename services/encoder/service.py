@@ -1,0 +1,96 @@
+"""The encoder on the wire."""
+
+import asyncio
+
+import grpc.aio
+
+from kino import validate
+from kino.compute import ComputeQueue
+from kino.presets import PRESETS
+from kino.registry import Registry
+from kino.store import Store, open_store
+from kino.v1 import encoder_pb2, encoder_pb2_grpc
+from kino.v1.info_pb2 import TextSpace
+from kino.wire import encode
+from services.description import part, text_limits
+from services.encoder.engine import EncoderEngine, Rows
+from services.service import ServiceConfig
+
+add_to_server = encoder_pb2_grpc.add_EncoderServiceServicer_to_server
+MAX_FPS = 60
+
+
+def create(config: ServiceConfig) -> "EncoderServicer":
+    """The servicer of these settings; loads nothing."""
+    return EncoderServicer(config)
+
+
+class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
+    """Encodes prompts, one at a time."""
+
+    _engine: EncoderEngine
+    _store: Store
+
+    def __init__(self, config: ServiceConfig) -> None:
+        validate.one_of(config.preset, "preset", tuple(PRESETS))
+        self.config = config
+        self._queue = ComputeQueue("encoder", config.queue)
+
+    async def start(self) -> None:
+        """Load the towers and open the store."""
+        config, registry = self.config, Registry(self.config.models)
+        self._store = await asyncio.to_thread(open_store, config.store)
+        self._engine = await asyncio.to_thread(EncoderEngine, config.preset, config.version, registry, config.device)
+
+    async def stop(self) -> None:
+        """End the worker."""
+        await asyncio.to_thread(self._queue.close)
+
+    async def Describe(
+        self,
+        request: encoder_pb2.EncoderServiceDescribeRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> encoder_pb2.EncoderServiceDescribeResponse:
+        """Tell which towers are served."""
+        engine = self._engine
+        info = part("encoder", next(iter(engine.manifests.values())), self.config.device)
+        info.digest = engine.digest
+        for name, tower in engine.towers.items():
+            digest, count = (
+                engine.manifests[name].digest,
+                1 if tower.config.output == "pooled" else tower.config.max_tokens,
+            )
+            info.text_spaces.append(TextSpace(tower=name, digest=digest, width=tower.config.width, max_tokens=count))
+        info.limits.CopyFrom(text_limits(self.config.queue))
+        info.limits.fps.minimum, info.limits.fps.maximum = 1, MAX_FPS
+        return encoder_pb2.EncoderServiceDescribeResponse(info=info)
+
+    async def Encode(
+        self, request: encoder_pb2.EncodeRequest, context: grpc.aio.ServicerContext
+    ) -> encoder_pb2.EncodeResponse:
+        """Encode a prompt and its opposite."""
+        prompt = validate.prompt(request.prompt)
+        negative = validate.prompt(request.negative_prompt, "negative_prompt", blank=True)
+        fps = validate.whole(request.fps, "fps", 1, MAX_FPS) if request.HasField("fps") else None
+        towers = tuple(request.towers)
+        async with self._queue.turn():
+            rows = await self._queue.run(self._engine.encode, prompt, fps, towers)
+            against = await self._queue.run(self._engine.encode, negative, fps, towers)
+        return await asyncio.to_thread(self._response, request, rows, against)
+
+    def _response(self, request: encoder_pb2.EncodeRequest, rows: Rows, against: Rows) -> encoder_pb2.EncodeResponse:
+        return encoder_pb2.EncodeResponse(
+            embeddings=self._embeddings(request, rows),
+            unconditional=self._embeddings(request, against),
+            model_digest=self._engine.digest,
+        )
+
+    def _embeddings(self, request: encoder_pb2.EncodeRequest, rows: Rows) -> list[encoder_pb2.Embedding]:
+        return [
+            encoder_pb2.Embedding(
+                tower=name,
+                embeddings=encode(array, delivery=request.delivery, store=self._store),
+                text_space=self._engine.manifests[name].digest,
+            )
+            for name, array in rows.items()
+        ]

@@ -1,0 +1,66 @@
+"""Turns what people type into a sentence that the generator was trained on, and accounts for every word of it."""
+
+import json
+from dataclasses import dataclass
+
+from kino.grammar import SMALL, Choice, Grammar
+from kino.manifest import Manifest
+from kino.models.lm import LanguageModel, LmConfig
+from kino.models.rewriter import Drafter
+from kino.registry import Registry
+from kino.tokens import QUOTES, BpeTokenizer, ByteTokenizer, Tokenizer
+from kino.weights import open_network
+from services.rewriter.account import Account, account
+
+TOKENIZER = "tokenizer.json"
+GRAMMAR = "grammar.json"
+"""Files of a version beside its weights."""
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """The sentence for the encoder, and what became of the prompt's words."""
+
+    prompt: str
+    account: Account
+
+
+class RewriterEngine:
+    """A language model that drafts under a grammar.
+
+    Args:
+        preset: name of the row; one of random weights needs no registry.
+        version: model version or alias in the registry.
+        device: as torch names it.
+    """
+
+    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+        self.manifest, _, model = open_network(
+            "rewriter", preset, version, registry, lambda row: LanguageModel(row.rewriter)
+        )
+        self.grammar, tokenizer = _language(model.config, self.manifest, registry)
+        self._drafter = Drafter(model.to(device), tokenizer, self.grammar)
+
+    def rewrite(self, prompt: str, seed: int) -> Rewriting:
+        """The sentence for a prompt; one that is such a sentence already comes back unchanged.
+
+        Args:
+            prompt: not blank; its quoted parts are never shown to the model.
+            seed: of every choice that the prompt leaves open, 0 to 2^63 - 1.
+        """
+        values = self.grammar.parse(prompt)
+        if values is not None:
+            choices = {name: Choice(value) for name, value in values.items()}
+        else:
+            choices = self._drafter.draft(QUOTES.sub(" ", prompt), seed)
+        sentence = self.grammar.write({name: choice.value for name, choice in choices.items()})
+        return Rewriting(sentence, account(self.grammar, prompt, choices, self.manifest.preset))
+
+
+def _language(config: LmConfig, manifest: Manifest, registry: Registry) -> tuple[Grammar, Tokenizer]:
+    """The grammar and the tokenizer of a version; a model of bytes has neither file and takes the small grammar."""
+    if config.tokens == "bytes":
+        return SMALL, ByteTokenizer()
+    definition = registry.file(manifest, TOKENIZER).read_text(encoding="utf-8")
+    grammar = json.loads(registry.file(manifest, GRAMMAR).read_text(encoding="utf-8"))
+    return Grammar.from_config(grammar), BpeTokenizer(definition)
