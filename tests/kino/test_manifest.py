@@ -1,0 +1,79 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from kino.manifest import Manifest, Spaces
+
+MANIFEST = Manifest(
+    component="dit",
+    version="mini-1",
+    preset="mini",
+    config={"width": 64, "max_grid": [1, 2, 3]},
+    digests={"model.safetensors": "ab", "card.md": "cd"},
+    spaces=Spaces("aa", {"ul2": "bb"}),
+    metrics={"loss": 0.5},
+    recipe="dit_mini",
+    git_revision="0123abc",
+    created="2026-01-02T03:04:05Z",
+    parent="mini-0",
+)
+
+
+def test_the_file_gives_back_the_manifest() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+    assert json.loads(MANIFEST.to_json())["spaces"] == {"latent": "aa", "text": {"ul2": "bb"}}
+
+
+def test_the_digest_is_of_what_the_version_computes() -> None:
+    text = (
+        '{"component": "dit", "config": {"max_grid": [1, 2, 3], "width": 64}, '
+        '"family": "kino", "files": {"model.safetensors": "ab"}}'
+    )
+    assert MANIFEST.digest == hashlib.sha256(text.encode()).hexdigest()
+    same = replace(MANIFEST, version="other", metrics={}, created="", digests={**MANIFEST.digests, "card.md": "ee"})
+    assert same.digest == MANIFEST.digest
+    others = [
+        replace(MANIFEST, component="tae"),
+        replace(MANIFEST, family="wan"),
+        replace(MANIFEST, config={"width": 65, "max_grid": [1, 2, 3]}),
+        replace(MANIFEST, digests={"model.safetensors": "ac"}),
+        replace(MANIFEST, digests={"model.safetensors": "ab", "vocab.json": "cd"}),
+    ]
+    assert len({MANIFEST.digest, *(other.digest for other in others)}) == 6
+
+
+def test_lists_and_tuples_in_a_config_mean_the_same() -> None:
+    tuples = replace(MANIFEST, config={"width": 64, "max_grid": (1, 2, 3)})
+    assert tuples.digest == MANIFEST.digest
+    assert Manifest.from_json(tuples.to_json()) == MANIFEST
+
+
+def test_a_figure_that_is_no_number_is_not_written() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(MANIFEST, metrics={"loss": float("nan")}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"extra": ""}, r"extra fields \(extra\)"),
+        ({"component": None}, "manifest.component is None, must be text"),
+        ({"config": []}, r"manifest.config is \[\], must be an object"),
+        ({"digests": {"model.safetensors": 5}}, "digests.model.safetensors is 5, must be text"),
+        ({"metrics": {"loss": "low"}}, "metrics.loss is 'low', must be a number"),
+        ({"spaces": {"latent": ""}}, r"extra fields \(text\)"),
+        ({"spaces": {"latent": "", "text": {"ul2": 1}}}, "spaces.text.ul2 is 1, must be text"),
+    ],
+)
+def test_a_record_of_another_shape_is_refused(change: dict[str, object], message: str) -> None:
+    text = json.dumps(json.loads(MANIFEST.to_json()) | change)
+    with pytest.raises(ValueError, match=message):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}"])
+def test_what_is_no_manifest_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|must be an object|extra fields"):
+        Manifest.from_json(text)

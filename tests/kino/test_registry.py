@@ -1,0 +1,223 @@
+import hashlib
+import json
+import resource
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kino.files import FullError
+from kino.manifest import Manifest
+from kino.records import ConflictError
+from kino.registry import Registry, VersionExistsError
+from kino.store import DamagedError, NotFoundError
+
+WEIGHTS = b"these are the weights"
+MANIFEST = Manifest("tae", "1", "mini", {"widths": (16, 32)}, recipe="tae_mini", created="2026-01-02T03:04:05Z")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "models")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "weights").write_bytes(WEIGHTS)
+    (tmp_path / "card").write_text("# TAE\n")
+    return {"model.safetensors": tmp_path / "weights", "card.md": tmp_path / "card"}
+
+
+def test_a_published_version_is_resolved_with_the_digests_of_its_files(
+    registry: Registry, files: dict[str, Path]
+) -> None:
+    published = registry.publish(MANIFEST, files)
+    assert published.digests == {
+        "card.md": hashlib.sha256(b"# TAE\n").hexdigest(),
+        "model.safetensors": hashlib.sha256(WEIGHTS).hexdigest(),
+    }
+    assert published == replace(MANIFEST, config={"widths": [16, 32]}, digests=published.digests)
+    assert registry.resolve("tae", "1") == published
+    assert registry.file(published, "model.safetensors").read_bytes() == WEIGHTS
+    folder = registry.root / "tae" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "manifest.json", "model.safetensors"]
+    assert [path.name for path in folder.parent.iterdir()] == ["1"]
+
+
+def test_components_and_versions_are_listed(registry: Registry, files: dict[str, Path]) -> None:
+    assert (registry.components(), registry.versions("tae"), registry.aliases("tae")) == ([], [], {})
+    for component, version in (("tae", "2"), ("tae", "1"), ("dit", "mini-1")):
+        registry.publish(replace(MANIFEST, component=component, version=version), files)
+    (registry.root / "tae" / ".publishing-left-by-a-crash").mkdir()
+    (registry.root / "tae" / "empty").mkdir()
+    assert registry.components() == ["dit", "tae"]
+    assert registry.versions("tae") == ["1", "2"]
+
+
+def test_publishing_the_same_again_changes_nothing(registry: Registry, files: dict[str, Path]) -> None:
+    first = registry.publish(MANIFEST, files)
+    again = registry.publish(replace(MANIFEST, created="2027-01-01T00:00:00Z"), files)
+    assert again == first
+    assert registry.resolve("tae", "1").created == "2026-01-02T03:04:05Z"
+
+
+def test_a_version_never_changes(registry: Registry, files: dict[str, Path]) -> None:
+    first = registry.publish(MANIFEST, files)
+    with pytest.raises(VersionExistsError, match="tae/1 exists with other content, take a new name"):
+        registry.publish(replace(MANIFEST, recipe="other"), files)
+    files["model.safetensors"].write_bytes(b"other weights")
+    with pytest.raises(VersionExistsError, match="tae/1 exists with other content"):
+        registry.publish(MANIFEST, files)
+    assert registry.resolve("tae", "1") == first
+    assert registry.file(first, "model.safetensors").read_bytes() == WEIGHTS
+    assert [path.name for path in (registry.root / "tae").iterdir()] == ["1"]
+
+
+def test_of_many_who_publish_one_version_one_wins(registry: Registry, tmp_path: Path) -> None:
+    outcomes = []
+
+    def publish(number: int) -> None:
+        path = tmp_path / f"weights-{number}"
+        path.write_bytes(bytes([number]))
+        try:
+            outcomes.append(registry.publish(MANIFEST, {"model.safetensors": path}).digest)
+        except VersionExistsError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes)[1:] != ["refused"] * 8
+    assert outcomes.count("refused") == 7
+    assert registry.resolve("tae", "1").digest in outcomes
+
+
+def test_an_unknown_version_is_answered_with_the_known_ones(registry: Registry, files: dict[str, Path]) -> None:
+    with pytest.raises(NotFoundError, match="tae has no version '9'; known: none"):
+        registry.resolve("tae", "9")
+    registry.publish(MANIFEST, files)
+    registry.publish(replace(MANIFEST, version="2"), files)
+    registry.set_alias("tae", "latest", "2", expected=None)
+    with pytest.raises(NotFoundError, match="tae has no version '9'; known: 1, 2, latest"):
+        registry.resolve("tae", "9")
+
+
+def test_an_alias_stands_for_the_version_it_was_moved_to(registry: Registry, files: dict[str, Path]) -> None:
+    for version in ("1", "2"):
+        registry.publish(replace(MANIFEST, version=version), files)
+    registry.set_alias("tae", "latest", "1", expected=None)
+    assert registry.resolve("tae", "latest").version == "1"
+    registry.set_alias("tae", "latest", "2", expected="1")
+    assert registry.resolve("tae", "latest").version == "2"
+    with pytest.raises(ConflictError, match="record latest: holds"):
+        registry.set_alias("tae", "latest", "1", expected="1")
+    with pytest.raises(ConflictError, match="record latest: holds"):
+        registry.set_alias("tae", "latest", "1", expected=None)
+    registry.set_alias("tae", "stable", "latest", expected=None)
+    assert registry.aliases("tae") == {"latest": "2", "stable": "2"}
+
+
+def test_an_alias_and_a_version_never_share_a_name(registry: Registry, files: dict[str, Path]) -> None:
+    registry.publish(MANIFEST, files)
+    registry.set_alias("tae", "latest", "1", expected=None)
+    with pytest.raises(ValueError, match="version is 'latest', must not be the name of an alias"):
+        registry.publish(replace(MANIFEST, version="latest"), files)
+    with pytest.raises(ValueError, match="alias is '1', must not be the name of a version"):
+        registry.set_alias("tae", "1", "1", expected=None)
+    with pytest.raises(NotFoundError, match="tae has no version '3'"):
+        registry.set_alias("tae", "next", "3", expected=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../tae", "/etc", "a/b", ".hidden", "Tae", "a b", "a\n", "a" * 65, "aliases"]
+)
+def test_no_name_leaves_the_registry(registry: Registry, files: dict[str, Path], name: str) -> None:
+    published = registry.publish(MANIFEST, files)
+    with pytest.raises(ValueError, match="component is"):
+        registry.resolve(name, "1")
+    with pytest.raises(ValueError, match="version is"):
+        registry.resolve("tae", name)
+    with pytest.raises(ValueError, match="component is"):
+        registry.publish(replace(MANIFEST, component=name), files)
+    with pytest.raises(ValueError, match="version is"):
+        registry.publish(replace(MANIFEST, version=name), files)
+    with pytest.raises(ValueError, match="alias is"):
+        registry.set_alias("tae", name, "1", expected=None)
+    with pytest.raises(ValueError, match="file is"):
+        registry.publish(replace(MANIFEST, version="2"), {name: files["card.md"]})
+    with pytest.raises(ValueError, match="version is"):
+        registry.file(replace(published, version=name), "card.md")
+    assert registry.versions("tae") == ["1"]
+
+
+def test_a_file_that_the_version_does_not_have_is_not_found(registry: Registry, files: dict[str, Path]) -> None:
+    published = registry.publish(MANIFEST, files)
+    for name in ("vocab.json", "manifest.json", "../../tae/1/card.md"):
+        with pytest.raises(NotFoundError, match="tae/1 has no file"):
+            registry.file(published, name)
+
+
+@pytest.mark.parametrize("content", [b"", WEIGHTS[:-1], b"T" + WEIGHTS[1:]], ids=["empty", "truncated", "altered"])
+def test_a_damaged_file_is_named_with_both_digests(registry: Registry, files: dict[str, Path], content: bytes) -> None:
+    published = registry.publish(MANIFEST, files)
+    path = registry.root / "tae" / "1" / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError) as caught:
+        registry.file(published, "model.safetensors")
+    assert caught.value.name == str(path)
+    assert caught.value.expected == f"sha256 {hashlib.sha256(WEIGHTS).hexdigest()}"
+    assert caught.value.actual == f"sha256 {hashlib.sha256(content).hexdigest()}"
+
+
+def test_a_missing_file_is_named(registry: Registry, files: dict[str, Path]) -> None:
+    published = registry.publish(MANIFEST, files)
+    (registry.root / "tae" / "1" / "model.safetensors").unlink()
+    with pytest.raises(DamagedError, match="found no file"):
+        registry.file(published, "model.safetensors")
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "\udcff"])
+def test_a_damaged_manifest_is_named(registry: Registry, files: dict[str, Path], text: str) -> None:
+    registry.publish(MANIFEST, files)
+    (registry.root / "tae" / "1" / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DamagedError, match=r"tae/1/manifest.json is damaged: expected a manifest"):
+        registry.resolve("tae", "1")
+
+
+def test_the_manifest_of_another_version_is_damage(registry: Registry, files: dict[str, Path]) -> None:
+    registry.publish(MANIFEST, files)
+    path = registry.root / "tae" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": "2"}))
+    with pytest.raises(DamagedError, match="expected the manifest of tae/1, found the manifest of tae/2"):
+        registry.resolve("tae", "1")
+
+
+def test_a_version_has_files(registry: Registry, files: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="must be at least one file"):
+        registry.publish(MANIFEST, {})
+    with pytest.raises(ValueError, match=r"must be at least one file and not manifest.json"):
+        registry.publish(MANIFEST, {"manifest.json": files["card.md"]})
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_half_version(
+    registry: Registry, files: dict[str, Path], request: pytest.FixtureRequest
+) -> None:
+    files["model.safetensors"].write_bytes(bytes(200_000))
+    request.getfixturevalue("small_files_only")
+    with pytest.raises(FullError, match="no room left"):
+        registry.publish(MANIFEST, files)
+    assert list((registry.root / "tae").iterdir()) == []
+    files["model.safetensors"].write_bytes(WEIGHTS)
+    assert registry.publish(MANIFEST, files).version == "1"
