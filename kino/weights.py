@@ -1,15 +1,13 @@
 """Weights of published versions: read strictly, or made up by seed where a preset is random.
 
-An engine loads a network in three lines::
+An engine opens a network in one line::
 
-    manifest = weights.find("tae", version, registry)
-    tae = TAE(weights.config(TaeConfig, manifest))
-    weights.load_into(tae, manifest, registry)
+    manifest, preset, tae = weights.open_network("tae", "mini", "mini-1", registry, lambda preset: TAE(preset.tae))
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,17 +24,45 @@ from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
-from kino.presets import PRESETS
+from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import DamagedError, NotFoundError
 
 RANDOM_PRESETS = ("nano",)
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class WeightsError(Exception):
     """Weights that do not fit their network, or hold values that are no numbers."""
+
+
+def open_network(
+    component: str, preset: str, version: str, registry: Registry, build: Callable[[Preset], Network]
+) -> tuple[Manifest, Preset, Network]:
+    """Return the manifest of a version, its preset, and its network with its weights, frozen, on the CPU.
+
+    Args:
+        preset: name of the row that the version has to be of; a random preset is its own only version.
+        build: makes the network of a row; it has its settings as `config`.
+
+    Raises:
+        ValueError: there is no such preset, the version is of another one, or a name is malformed.
+        WeightsError: the version's settings are not the row's, or as `load_into`.
+        kino.store.NotFoundError, kino.store.DamagedError: as `find` and `load_state`.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}, must be one of {', '.join(PRESETS)}")
+    manifest = find(component, preset if preset in RANDOM_PRESETS else version, registry)
+    if manifest.preset != preset:
+        raise ValueError(f"version is {version!r} of the preset {manifest.preset}, must be one of {preset}")
+    row = PRESETS[preset]
+    network = build(row)
+    if config(type(network.config), manifest) != network.config:
+        raise WeightsError(f"{_name(manifest)}: its config is not that of the preset {preset}")
+    load_into(network, manifest, registry)
+    return manifest, row, network.eval().requires_grad_(False)
 
 
 def find(component: str, version: str, registry: Registry) -> Manifest:

@@ -1,0 +1,157 @@
+"""Serves the generator over gRPC: latents from embeddings, with progress, checkpoints and cancellation within one step."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kino import validate, wire
+from kino.compute import ComputeQueue
+from kino.errors import FailedPreconditionError, InvalidArgumentError
+from kino.presets import PRESETS
+from kino.registry import Registry
+from kino.store import Store, open_store
+from kino.v1.encoder_pb2 import Embedding
+from kino.v1.generator_pb2 import (
+    Checkpoint,
+    GenerateRequest,
+    GenerateResponse,
+    GenerateResult,
+    GeneratorServiceDescribeRequest,
+    GeneratorServiceDescribeResponse,
+)
+from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
+from kino.v1.info_pb2 import FloatRange, Info, IntRange, TextSpace
+from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
+from kino.v1.tensor_pb2 import Tensor
+from services import description
+from services.generator.engine import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS, GeneratorEngine, State, Task
+from services.service import ServiceConfig
+
+add_to_server = add_GeneratorServiceServicer_to_server
+
+
+def create(config: ServiceConfig) -> "GeneratorServicer":
+    """Return the servicer. Raises ValueError for a preset that is not there."""
+    validate.one_of(config.preset, "preset", tuple(PRESETS))
+    return GeneratorServicer(config)
+
+
+class GeneratorServicer(GeneratorServiceServicer):
+    """The generator's calls; one is on the device, the others wait their turn."""
+
+    engine: GeneratorEngine
+    store: Store
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self.queue = ComputeQueue("generator", config.queue)
+
+    async def start(self) -> None:
+        """Open the store and load the weights."""
+        config = self.config
+        self.store = await asyncio.to_thread(open_store, config.store)
+        registry = Registry(config.models)
+        self.engine = await asyncio.to_thread(GeneratorEngine, config.preset, config.version, registry, config.device)
+
+    async def stop(self) -> None:
+        """End the worker thread."""
+        await asyncio.to_thread(self.queue.close)
+
+    async def Describe(
+        self, request: GeneratorServiceDescribeRequest, context: object
+    ) -> GeneratorServiceDescribeResponse:
+        """Say which model is served and what it accepts."""
+        return GeneratorServiceDescribeResponse(info=self._info())
+
+    async def Generate(self, request: GenerateRequest, context: object) -> AsyncIterator[GenerateResponse]:
+        """Yield progress and checkpoints as steps are finished, and the latents last."""
+        every = request.checkpoint_every
+        if request.HasField("checkpoint_every"):
+            validate.whole(every, "checkpoint_every", 1, MAX_STEPS)
+        task = await asyncio.to_thread(self._task, request)
+        steps = self.engine.generate(task)
+        with self.queue.place():
+            yield GenerateResponse(progress=Progress(phase=PHASE_QUEUED))
+        async with self.queue.turn():
+            started = time.monotonic()
+            yield _running(
+                task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps, started
+            )
+            async with aclosing(self.queue.iterate(steps)) as states:
+                async for state in states:
+                    yield _running(state.step, state.of, started)
+                    if every and state.step % every == 0 and state.step < state.of:
+                        x_t = await asyncio.to_thread(self._tensor, state.x_t, request)
+                        yield GenerateResponse(checkpoint=Checkpoint(step=state.step, of=state.of, x_t=x_t))
+            seconds = time.monotonic() - started
+        result = GenerateResult(
+            latents=await asyncio.to_thread(self._tensor, state.x_t, request),
+            latent_space=self.engine.manifest.spaces.latent,
+            model_digest=self.engine.manifest.digest,
+            seconds=seconds,
+        )
+        yield GenerateResponse(result=result)
+
+    def _info(self) -> Info:
+        manifest, preset = self.engine.manifest, self.engine.preset
+        sampler, spaces = preset.sampler, manifest.spaces
+        info = description.part("generator", manifest, self.config.device)
+        info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
+        for name, tower in preset.towers.items():
+            info.text_spaces.append(
+                TextSpace(tower=name, digest=spaces.text[name], width=tower.width, max_tokens=tower.max_rows)
+            )
+        limits = description.video_limits(preset.video, self.config.queue)
+        limits.steps.CopyFrom(IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps))
+        limits.linear_steps.CopyFrom(IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps))
+        limits.guidance.CopyFrom(FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampler.guidance))
+        info.limits.CopyFrom(limits)
+        return info
+
+    def _task(self, request: GenerateRequest) -> Task:
+        sampling, start = request.sampling, None
+        if request.HasField("resume_from"):
+            given = request.resume_from
+            x_t = wire.decode(given.x_t, "resume_from.x_t", "c t h w", store=self.store)
+            start = State(given.step, given.of, x_t)
+        return Task(
+            embeddings=self._rows(request.embeddings, "embeddings"),
+            unconditional=self._rows(request.unconditional, "unconditional"),
+            frames=request.frames,
+            height=request.height,
+            width=request.width,
+            seed=request.seed,
+            steps=sampling.steps if sampling.HasField("steps") else None,
+            linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
+            guidance=sampling.guidance if sampling.HasField("guidance") else None,
+            start=start,
+        )
+
+    def _rows(self, entries: Iterable[Embedding], field: str) -> dict[str, NDArray[np.float32]]:
+        """Embeddings by tower; each tower once, each of the space that the model was trained on."""
+        rows: dict[str, NDArray[np.float32]] = {}
+        towers, spaces = self.engine.preset.towers, self.engine.manifest.spaces.text
+        for index, entry in enumerate(entries):
+            name = f"{field}[{index}]"
+            tower = validate.one_of(entry.tower, f"{name}.tower", tuple(towers))
+            if tower in rows:
+                raise InvalidArgumentError(f"{name}.tower", tower, "there once")
+            if entry.text_space not in ("", spaces[tower]):
+                raise FailedPreconditionError(
+                    f"{name}.text_space is {entry.text_space[:64]!r}, this generator was trained on {spaces[tower]}"
+                )
+            axes = f"n {towers[tower].width}"
+            rows[tower] = wire.decode(entry.embeddings, f"{name}.embeddings", axes, store=self.store)
+        return rows
+
+    def _tensor(self, array: NDArray[np.float32], request: GenerateRequest) -> Tensor:
+        return wire.encode(array, delivery=request.delivery, store=self.store)
+
+
+def _running(step: int, of: int, started: float) -> GenerateResponse:
+    seconds = time.monotonic() - started
+    return GenerateResponse(progress=Progress(phase=PHASE_RUNNING, step=step, of=of, seconds=seconds))
