@@ -207,6 +207,16 @@ class Tae(tae_pb2_grpc.TaeServiceServicer):
             video = wire.make_media(path, "video/matroska", delivery=request.delivery, store=self.store)
         yield tae_pb2.TaeServiceDecodeResponse(result=tae_pb2.TaeServiceDecodeResult(video=video))
 
+    async def Encode(
+        self, request: tae_pb2.TaeServiceEncodeRequest, context: Any
+    ) -> AsyncIterator[tae_pb2.TaeServiceEncodeResponse]:
+        self.behaviour.called("encode video")
+        frames = wire.decode(request.frames, "frames", "t h w 3", dtypes=(tensor_pb2.DTYPE_UINT8,), store=self.store)
+        latents = frames[::8, ::8, ::8].transpose(3, 0, 1, 2).astype(np.float32) / 64
+        tensor = wire.encode(latents, delivery=request.delivery, store=self.store)
+        result = tae_pb2.TaeServiceEncodeResult(latents=tensor, latent_space=SPACE, frames=len(frames))
+        yield tae_pb2.TaeServiceEncodeResponse(result=result)
+
 
 class Services:
     """All four fakes, one server each."""

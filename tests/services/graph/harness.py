@@ -1,5 +1,7 @@
 """A graph over the fake services, as a test drives it."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +21,12 @@ RETRY = Retry(attempts=3, first_seconds=0.01, longest_seconds=0.02)
 
 def film(prompt: str = "a red ball", **fields: Any) -> graph_pb2.GenerationSpec:
     return graph_pb2.GenerationSpec(text_to_video=graph_pb2.TextToVideo(prompt=prompt, **{"seed": 7, **fields}))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once the condition holds; the test's own time limit ends a wait that is in vain."""
+    while not condition():  # noqa: ASYNC110 - what it waits for happens in other tasks, in no one place
+        await asyncio.sleep(0.005)
 
 
 class Graph:
@@ -62,6 +70,15 @@ class Graph:
     async def get(self, id: str) -> graph_pb2.Generation:
         response: graph_pb2.GetGenerationResponse = await self.stub.GetGeneration(graph_pb2.GetGenerationRequest(id=id))
         return response.generation
+
+    async def reach(self, id: str, condition: Callable[[graph_pb2.Generation], bool]) -> graph_pb2.Generation:
+        """Return the first change of a generation that the condition holds for."""
+        request = graph_pb2.WatchGenerationRequest(id=id)
+        async for response in self.stub.WatchGeneration(request):
+            if condition(response.generation):
+                seen: graph_pb2.Generation = response.generation
+                return seen
+        raise AssertionError("the generation ended without that")
 
     async def end(self, id: str) -> graph_pb2.Generation:
         """Wait for a generation to end, and return it whole."""
