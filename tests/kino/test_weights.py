@@ -11,7 +11,7 @@ from kino.manifest import Manifest, Spaces
 from kino.models.dit import DiT, DitConfig
 from kino.models.tae import TAE, TaeConfig
 from kino.models.text import Tower, TowerConfig
-from kino.presets import PRESETS
+from kino.presets import PRESETS, Preset
 from kino.registry import Registry
 from kino.store import DamagedError, NotFoundError
 from kino.weights import WeightsError
@@ -208,3 +208,39 @@ def test_seeded_values_have_the_scale_that_keeps_variance() -> None:
     assert linear.weight.abs().max().item() <= (3 / 300) ** 0.5
     for values, centre in ((norm.weight, 1), (linear.bias, 0), (norm.bias, 0)):
         assert 0.09 < (values - centre).abs().max().item() <= 0.1001
+
+
+def tae_of(preset: Preset) -> TAE:
+    return TAE(preset.tae)
+
+
+def test_a_network_is_opened_frozen_with_its_manifest_and_preset(registry: Registry) -> None:
+    manifest, preset, tae = weights.open_network("tae", "nano", "whatever", registry, tae_of)
+    assert (manifest, preset) == (weights.random_manifest("tae", "nano"), PRESETS["nano"])
+    assert not tae.training
+    assert not any(parameter.requires_grad for parameter in tae.parameters())
+    expected = TAE(PRESETS["nano"].tae)
+    weights.seeded_init(expected)
+    assert weights_digest(tae) == weights_digest(expected)
+
+
+def test_a_published_network_is_opened_with_its_weights(registry: Registry) -> None:
+    source = TAE(PRESETS["mini"].tae)
+    weights.seeded_init(source, seed=5)
+    published = publish(registry, source.state_dict())
+    manifest, preset, tae = weights.open_network("tae", "mini", "1", registry, tae_of)
+    assert (manifest, preset) == (published, PRESETS["mini"])
+    assert weights_digest(tae) == weights_digest(source)
+
+
+def test_a_version_of_another_preset_or_with_other_settings_is_refused(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"never read")
+    for version, preset, config in (("a", "1b", PRESETS["mini"].tae), ("b", "mini", PRESETS["nano"].tae)):
+        manifest = Manifest("tae", version, preset, asdict(config))
+        registry.publish(manifest, {"model.safetensors": tmp_path / "weights"})
+    with pytest.raises(ValueError, match="version is 'a' of the preset 1b, must be one of mini"):
+        weights.open_network("tae", "mini", "a", registry, tae_of)
+    with pytest.raises(WeightsError, match="tae/b: its config is not that of the preset mini"):
+        weights.open_network("tae", "mini", "b", registry, tae_of)
+    with pytest.raises(ValueError, match="preset is 'huge', must be one of nano, mini"):
+        weights.open_network("tae", "huge", "a", registry, tae_of)
