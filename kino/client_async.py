@@ -150,20 +150,21 @@ class AsyncGenerations:
     async def watch(self, id: str, *, after_sequence: int = 0) -> AsyncIterator[Generation]:
         """Yield the generation after each change, until it has ended; a broken stream is taken up where it broke."""
         stub = await self._stub()
-        seen, heard = after_sequence, None
+        seen, heard, state = after_sequence, None, None
         while True:
+            request = graph_pb2.WatchGenerationRequest(id=id, after_sequence=seen)
             try:
                 with typed_errors():
-                    async for response in stub.WatchGeneration(
-                        graph_pb2.WatchGenerationRequest(id=id, after_sequence=seen)
-                    ):
-                        seen, heard = response.generation.sequence, time.monotonic()
+                    async for response in stub.WatchGeneration(request):
+                        seen, state = response.generation.sequence, response.generation.state
+                        heard = time.monotonic()
                         yield response.generation
-                return
+                if state is None or state in ENDED:
+                    return
             except UnavailableError:
                 if heard is None or time.monotonic() - heard > self._patience_seconds:
                     raise
-                await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def cancel(self, id: str) -> Generation:
         """Cancel a generation down to the sampler and return it as it ended."""
