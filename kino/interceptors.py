@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -56,12 +57,9 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
-        unary, streaming = handler.unary_unary or handler.stream_unary, handler.unary_stream or handler.stream_stream
+        around = self._streaming if handler.response_streaming else self._unary
         return _METHOD_HANDLERS[handler.request_streaming, handler.response_streaming](
-            self._unary(method, unary) if unary else self._streaming(method, streaming),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+            around(handler_call_details.method, _reading(handler)), response_serializer=handler.response_serializer
         )
 
     def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,6 +123,27 @@ _METHOD_HANDLERS = {
     (True, False): grpc.stream_unary_rpc_method_handler,
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
+
+
+def _reading(handler: Any) -> Callable[..., Any]:
+    """Return what a method does, from requests in bytes: a broken one raises as anything else that is wrong with it."""
+    behaviour = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+
+    def read(raw: bytes) -> Any:
+        try:
+            return handler.request_deserializer(raw)
+        except DecodeError as error:
+            bound = "a message as its proto says, with all text in UTF-8"
+            raise errors.InvalidArgumentError("request", len(raw), bound, message=f"{error}, must be {bound}") from None
+
+    async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in requests:
+            yield read(raw)
+
+    def serve(requests: Any, context: Any) -> Any:
+        return behaviour(read_all(requests) if handler.request_streaming else read(requests), context)
+
+    return serve
 
 
 class _Ending:

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,8 @@ from prometheus_client import REGISTRY
 from kino import errors, rpc
 from kino.interceptors import ServerInterceptor
 from kino.v1 import generator_pb2 as pb
-from kino.v1 import rewriter_pb2, rewriter_pb2_grpc
-from kino.v1.generator_pb2_grpc import (
-    GeneratorServiceStub,
-)
+from kino.v1 import graph_pb2, rewriter_pb2, rewriter_pb2_grpc
+from kino.v1.generator_pb2_grpc import GeneratorServiceStub
 from tests.kino.rig import Rig
 
 
@@ -53,6 +52,38 @@ async def test_no_cause_and_no_traceback_of_a_bug_is_on_the_wire_but_in_the_log(
     assert (record.levelname, record.code) == ("ERROR", "INTERNAL")  # type: ignore[attr-defined]
     assert record.exc_info is not None
     assert "secret of the house" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "raw"),
+    [
+        ("kino.v1.RewriterService/Rewrite", b"\x0a\x02\xc3\x28"),  # field 1, two bytes that are not UTF-8
+        ("kino.v1.RewriterService/Rewrite", b"\x0a\x7fshort"),
+        ("kino.v1.GeneratorService/Generate", b"\xff"),
+    ],
+)
+async def test_a_request_that_is_not_utf8_or_not_a_message_is_a_bad_argument(rig: Rig, method: str, raw: bytes) -> None:
+    multicallable: Any = rig.channel.unary_unary if "Rewrite" in method else rig.channel.unary_stream
+    call = multicallable(f"/{method}")(raw)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (call if "Rewrite" in method else call.read())
+    error = errors.from_rpc_error(caught.value)
+    assert isinstance(error, errors.InvalidArgumentError)
+    assert error.field == "request"
+    assert str(error).endswith("must be a message as its proto says, with all text in UTF-8")
+    assert rig.rewriter.calls == 0
+    assert await rig.rewrite("a ball") == "a ball"
+
+
+async def test_a_broken_message_inside_a_stream_is_a_bad_argument(rig: Rig) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield graph_pb2.UploadArtifactRequest(chunk=b"12").SerializeToString()
+        yield b"\xff"
+
+    upload: Any = rig.channel.stream_unary("/kino.v1.GraphService/UploadArtifact")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await upload(chunks())
+    assert isinstance(errors.from_rpc_error(caught.value), errors.InvalidArgumentError)
 
 
 async def test_a_status_set_by_the_servicer_itself_is_left_alone(rig: Rig) -> None:
@@ -140,14 +171,14 @@ async def test_a_deadline_that_passed_on_the_way_is_answered_before_anything_run
         served.append(request)
 
     async def continuation(details: object) -> Any:
-        return grpc.unary_unary_rpc_method_handler(behaviour)
+        return grpc.unary_unary_rpc_method_handler(behaviour, request_deserializer=bytes.decode)
 
     interceptor, context = ServerInterceptor(), LateContext()
     interceptor.ready = True
     details: Any = SimpleNamespace(method="/kino.v1.RewriterService/Rewrite")
     handler = await interceptor.intercept_service(continuation, details)
     with pytest.raises(grpc.aio.AbortError):
-        await handler.unary_unary("request", context)
+        await handler.unary_unary(b"request", context)
     assert context.aborted == (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "the deadline of the call was over before it began",
