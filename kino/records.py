@@ -81,12 +81,12 @@ class FolderRecords:
     def _replace(self, name: str, value: bytes) -> None:
         path = self._path(name)
         if len(value) > _MAX_BYTES:
-            raise ValueError(f"record {name}: {len(value)} bytes, at most {_MAX_BYTES} fit")
+            raise ValueError(f"value is {len(value)} bytes, must be at most {_MAX_BYTES}")
         with scratch_file(self.root) as file:
             file.write(value)
             commit(path.parent, file, path.name)
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"record: {name[:120]!r} is not a name, expected {_NAME.pattern}")
+            raise ValueError(f"name is {name[:120]!r}, must be {_NAME.pattern}")
         return self.root / name

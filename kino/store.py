@@ -99,10 +99,10 @@ def open_store(url: str) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "file":
-        raise ValueError(f"store: scheme {scheme!r} is not supported, expected a folder path or file://<path>")
+        raise ValueError(f"store is of the scheme {scheme!r}, must be a folder path or file://<path>")
     path = rest if separator else url
     if not path:
-        raise ValueError(f"store: {url!r} names no folder")
+        raise ValueError(f"store is {url!r}, must name a folder")
     return FolderStore(Path(path))
 
 
@@ -110,7 +110,7 @@ def digest_of(uri: str) -> str:
     """Return the hexadecimal digest inside an artifact's address, or raise `ValueError`."""
     match = _URI.fullmatch(uri)
     if match is None:
-        raise ValueError(f"uri: {uri[:120]!r} is not an artifact's address, expected kino://sha256/<64 hex digits>")
+        raise ValueError(f"uri is {uri[:120]!r}, must be kino://sha256/<64 hex digits>")
     return match[1]
 
 
@@ -130,13 +130,13 @@ class FolderStore:
     def put(self, source: bytes | Path | BinaryIO, media_type: str, max_bytes: int | None = None) -> Artifact:
         """Store the source and return the artifact; see `Store.put`. A damaged copy is healed by putting it again."""
         if not _MEDIA_TYPE.fullmatch(media_type):
-            raise ValueError(f"media_type: {media_type[:120]!r} is not of the form type/subtype")
+            raise ValueError(f"media_type is {media_type[:120]!r}, must be of the form type/subtype")
         digest, size_bytes = hashlib.sha256(), 0
         with scratch_file(self._scratch) as data, scratch_file(self._scratch) as description:
             for chunk in _chunks(source):
                 size_bytes += len(chunk)
                 if max_bytes is not None and size_bytes > max_bytes:
-                    raise ValueError(f"source: more than the {max_bytes} bytes allowed")
+                    raise ValueError(f"source is longer than {max_bytes} bytes, must be at most that")
                 digest.update(chunk)
                 data.write(chunk)
             artifact = Artifact(f"kino://sha256/{digest.hexdigest()}", media_type, size_bytes)

@@ -66,18 +66,18 @@ def test_swaps_of_many_threads_lose_no_increment(records: FolderRecords) -> None
     "name", ["", "..", "../x", "a/../../x", "/etc/passwd", "a//b", ".hidden", "a/", "a b", "a\n", "a" * 200]
 )
 def test_no_name_leaves_the_folder(records: FolderRecords, name: str) -> None:
-    with pytest.raises(ValueError, match="is not a name"):
+    with pytest.raises(ValueError, match=r"name is .*, must be"):
         records.read(name)
-    with pytest.raises(ValueError, match="is not a name"):
+    with pytest.raises(ValueError, match=r"name is .*, must be"):
         records.write(name, b"")
-    with pytest.raises(ValueError, match="is not a name"):
+    with pytest.raises(ValueError, match=r"name is .*, must be"):
         records.swap(name, None, b"")
-    with pytest.raises(ValueError, match="is not a name"):
+    with pytest.raises(ValueError, match=r"name is .*, must be"):
         records.delete(name)
 
 
 def test_a_record_is_small(records: FolderRecords) -> None:
     records.write("full", bytes(1 << 20))
-    with pytest.raises(ValueError, match="1048577 bytes, at most 1048576 fit"):
+    with pytest.raises(ValueError, match="value is 1048577 bytes, must be at most 1048576"):
         records.write("full", bytes((1 << 20) + 1))
     assert records.read("full") == bytes(1 << 20)
