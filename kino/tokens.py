@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import tokenizers
 
@@ -12,6 +12,7 @@ PAD, END, BEGIN = 0, 1, 2
 QUOTES = re.compile(r'"([^"]+)"|“([^”]+)”')
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What the models need of a tokenizer."""
 
