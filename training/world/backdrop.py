@@ -85,13 +85,13 @@ def _moves(name: str, share: float) -> list[View]:
     match name:
         case "pans left" | "pans right":
             sign = 1 if name == "pans left" else -1
-            return [View(x=sign * step * share / _SIDE) for step in range(1, 15)]
+            return [View(x=sign * step * share / _SIDE) for step in (1, 2, 3, 4, 5, 6, 8, 10, 12)]
         case "tilts up" | "tilts down":
             sign = 1 if name == "tilts up" else -1
-            return [View(y=sign * step * share / _SIDE) for step in (2, 3, 4, 5, 6)]
+            return [View(y=sign * step * share / _SIDE) for step in (2, 4, 6)]
         case _:
             sign = 1 if name == "zooms in" else -1
-            return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.14, 0.18)]
+            return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.15)]
 
 
 class _Pairs:

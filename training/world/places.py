@@ -86,7 +86,7 @@ def _desert(rng: np.random.Generator) -> list[Layer]:
         ridge(canvas, rng, 0.54, 0.1, (236, 212, 180), (2, 3))
 
     def near(canvas: skia.Canvas) -> None:
-        for x in spread(rng, 3):
+        for x in spread(rng, 4):
             height = float(rng.uniform(0.9, 1.15))
             green = (158, 176, 150)
             everywhere(canvas, box(x - 0.035, 0.7 - 0.32 * height, x + 0.035, 0.8, 0.035), green)
@@ -94,6 +94,7 @@ def _desert(rng: np.random.Generator) -> list[Layer]:
             everywhere(canvas, box(x - 0.12, 0.48, x - 0.07, 0.63, 0.025), green)
             everywhere(canvas, box(x + 0.07, 0.44, x + 0.12, 0.63, 0.025), green)
         ridge(canvas, rng, 0.75, 0.05, (226, 196, 158), (1, 2))
+        ridge(canvas, rng, 0.9, 0.05, (212, 182, 146), (2, 3))
 
     return [Layer(sky, 0.3), Layer(far, 0.6), Layer(near, 1.0)]
 
