@@ -29,7 +29,7 @@ def expand(product: graph_pb2.TextToVideo, field: str, infos: Infos, seed: int) 
 
 
 def _fps(product: graph_pb2.TextToVideo, field: str, infos: Infos) -> int:
-    limits = next((info.limits for info in infos.values() if info.limits.HasField("fps")), info_pb2.Limits())
+    limits = infos["tae"].limits
     if not product.HasField("fps"):
         return round(limits.fps.default_value)
     validate.real(product.fps, f"{field}.fps", limits.fps.minimum, limits.fps.maximum)
