@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 EXTRAS := rewriter,encoder,generator,tae,graph,train,bench,dev
 STAMP := $(VENV)/.installed
-# Every trained weight that is shipped, each after those it stands on; the rows are in training/recipes.py.
-RECIPES := tae_mini ul2_mini byt5_mini metaclip_mini rewriter_mini
+# Every training run behind the shipped weights, each after those it stands on; the rows are in training/recipes.py.
+# A stage of the generator goes on from the one before, and the last of them is published.
+RECIPES := tae_mini ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint
+STAGES := dit_mini_images
+VERSION ?= mini-2
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
 # it, and the shell only ever sees a quoted variable. The names differ from the arguments because SECONDS is the shell's
@@ -64,8 +67,12 @@ protos: $(STAMP) ## lint the protos, compare them with the last release, and gen
 protos-release: $(STAMP) ## take the protos as they are as the release that `buf breaking` compares with
 	$(BIN)/buf build --exclude-source-info -o protos/image.binpb
 
-weights: $(STAMP) ## train every shipped weight again from its recipe, going on from what runs/ holds (hours)
-	@for recipe in $(RECIPES); do $(BIN)/python -m training.train --recipe "$$recipe" --resume || exit 1; done
+weights: $(STAMP) ## [VERSION=mini-2] train and publish every shipped network, going on from what runs/ holds (hours)
+	@for recipe in $(RECIPES); do \
+		$(BIN)/python -m training.train --recipe "$$recipe" --resume || exit 1; \
+		case " $(STAGES) " in *" $$recipe "*) continue ;; esac; \
+		$(BIN)/python -m training.publish --recipe "$$recipe" --version "$(VERSION)" --alias mini || exit 1; \
+	done
 
 bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
 	$(BIN)/python -m tests.bench --out runs/bench.json
