@@ -62,8 +62,8 @@ class Task:
 class GeneratorEngine:
     """A DiT on one device.
 
-    Guidance takes both texts through the network in one batch of two. No two tasks share a batch, so a result depends on
-    its task alone, bit for bit.
+    Guidance takes both texts through the network in one batch of two. No two tasks share a batch, so a result depends
+    on its task alone, bit for bit.
 
     Args:
         preset: name of the row; one of random weights needs no registry.
@@ -86,7 +86,7 @@ class GeneratorEngine:
         bit for bit. Dropping the iterator ends the computation.
 
         Raises:
-            ValueError: a bound of the preset is broken, or embeddings or start do not fit; field, value and bound are named.
+            ValueError: a bound is broken, or embeddings or start do not fit; field, value and bound are named.
             MemoryError: the device has no room for a task of this size.
         """
         grid = self.preset.video.grid(task.frames, task.height, task.width)
@@ -155,7 +155,7 @@ class GeneratorEngine:
         return rows
 
     def _needed_bytes(self, grid: Grid, texts: int) -> int:
-        """Most bytes that one step holds at once beside the weights, from the widest point: the feed-forward of a block."""
+        """Most bytes that a step holds at once beside the weights: those of a block's feed-forward, its widest part."""
         config = self.preset.dit
         return 4 * texts * grid.tokens * (8 * config.width + 4 * config.hidden)
 

@@ -1,4 +1,4 @@
-"""Serves the generator over gRPC: latents from embeddings, with progress, checkpoints and cancellation within one step."""
+"""Serves the generator over gRPC: latents from embeddings, with progress and checkpoints, ended within a step."""
 
 import asyncio
 import time

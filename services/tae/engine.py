@@ -36,7 +36,7 @@ class TaeEngine:
         self.network.to(self.device)
 
     def encode(self, frames: Frames) -> Iterator[Latents]:
-        """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of their latents, float32 [c t h w].
+        """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of latents, float32 [c t h w].
 
         Raises:
             ValueError: type, rank or size is wrong; field, value and bound are named.
@@ -50,7 +50,7 @@ class TaeEngine:
         return self._encode(frames)
 
     def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
-        """Check latents float32 [c t h w], and return the iterator over consecutive pieces of the video, uint8 [t h w 3].
+        """Check latents float32 [c t h w], and return the iterator over consecutive pieces of video, uint8 [t h w 3].
 
         Args:
             frames: of the video, at most 8 for each latent frame and more than one latent frame fewer would hold.

@@ -1,7 +1,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_the_result_is_the_flow_integrated_from_the_seeds_noise(engine: Generato
     }
     x_t = torch.randn(1, 16, 2, 4, 6, generator=torch.Generator().manual_seed(3))
     times = flow.linear_quadratic(6, 60)
-    for now, then in zip(times, times[1:], strict=False):
+    for now, then in pairwise(times):
         with torch.inference_mode():
             against, towards = (
                 engine.network(x_t, now[None], {name: side[index] for name, side in texts.items()}) for index in (0, 1)
