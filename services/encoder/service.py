@@ -56,11 +56,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         info = part("encoder", next(iter(engine.manifests.values())), self.config.device)
         info.digest = engine.digest
         for name, tower in engine.towers.items():
-            digest, count = (
-                engine.manifests[name].digest,
-                1 if tower.config.output == "pooled" else tower.config.max_tokens,
-            )
-            info.text_spaces.append(TextSpace(tower=name, digest=digest, width=tower.config.width, max_tokens=count))
+            digest, width = engine.manifests[name].digest, tower.config.width
+            most = 1 if tower.config.output == "pooled" else tower.config.max_tokens
+            info.text_spaces.append(TextSpace(tower=name, digest=digest, width=width, max_tokens=most))
         info.limits.CopyFrom(text_limits(self.config.queue))
         info.limits.fps.minimum, info.limits.fps.maximum = 1, MAX_FPS
         return encoder_pb2.EncoderServiceDescribeResponse(info=info)

@@ -42,7 +42,7 @@ def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model:
         else:
             _unknown(grammar, mention, choices, model, result)
     for match in QUOTES.finditer(prompt):
-        result.substitutions.append(Substitution(match.group(), "", f"no written words in {model}: left out"))
+        result.substitutions.append(Substitution(match.group(), "", f"{model} cannot show written words: left out"))
     return result
 
 
@@ -67,7 +67,7 @@ def _known(
 def _unknown(grammar: Grammar, mention: Mention, choices: Mapping[str, Choice], model: str, result: Account) -> None:
     slot = next((name for name, choice in choices.items() if choice.asked == mention.phrase), None)
     if slot is None:
-        reason = f"no {mention.phrase} in {model}: left out"
+        reason = f"{model} cannot show {mention.phrase}: left out"
         result.substitutions.append(Substitution(mention.phrase, "", reason))
     elif _misspelt(grammar, slot, choices[slot].value, mention.phrase):
         result.kept.append(mention.phrase)

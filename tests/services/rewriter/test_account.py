@@ -23,7 +23,7 @@ def test_what_the_model_passes_over_is_added() -> None:
     result = told("a red cat with golden wings", colour=Choice("red"))
     assert [row.asked for row in result.substitutions] == ["golden wings"]
     assert result.substitutions[0].drawn == ""
-    assert result.substitutions[0].reason == "no golden wings in mini: left out"
+    assert result.substitutions[0].reason == "mini cannot show golden wings: left out"
 
 
 def test_what_the_model_changed_against_the_prompt_is_told() -> None:
@@ -51,4 +51,4 @@ def test_neighbours_are_told_apart_where_slots_quote_them() -> None:
 def test_quoted_words_are_told_as_left_out() -> None:
     result = told('a red cat "GO HOME" in the snow')
     assert result.kept == ["red", "cat", "snow"]
-    assert result.substitutions == [Substitution('"GO HOME"', "", "no written words in mini: left out")]
+    assert result.substitutions == [Substitution('"GO HOME"', "", "mini cannot show written words: left out")]
