@@ -126,11 +126,11 @@ ROWS = [
     Recipe(
         name="rewriter_mini",
         component="rewriter",
-        settings=RewriterSettings("mini"),
-        steps=800,
+        settings=RewriterSettings("mini", batch=48),
+        steps=400,
         matrix_rate=0.02,
         vector_rate=2e-3,
-        validate_every=400,
+        validate_every=200,
     ),
 ]
 RECIPES = {row.name: row for row in ROWS}

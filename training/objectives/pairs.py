@@ -161,7 +161,7 @@ def _name(wish: Wish, slot: str, value: str, phrase: str, rng: np.random.Generat
     wish.phrases[slot], wish.choices[slot] = phrase, Choice(value)
     if rng.random() < 0.1 and phrase.isalpha() and len(phrase) > 3:
         misspelt = _misspell(phrase, rng)
-        if not plain_grammar().find(misspelt)[0].slot:
+        if [mention.slot for mention in plain_grammar().find(misspelt)] == [""]:
             _stand_in(wish, slot, value, misspelt)
 
 
