@@ -85,7 +85,8 @@ class Limits:
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case; a pictograph counts as one."""
-    return _WORD.findall(text.lower())
+    found: list[str] = _WORD.findall(text.lower())
+    return found
 
 
 class Grammar:
