@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
     add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")
     add("--peer", action="append", default=[], metavar="NAME=HOST:PORT", help="a service the graph calls elsewhere")
+    add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
@@ -89,19 +90,20 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         raise ValueError(f"--drain-seconds is {given.drain_seconds}, must be at least 0")
     if given.metrics_port is not None:
         _port(str(given.metrics_port), "--metrics-port")
+    ports, data = _ports(given.names, given.port), given.data.resolve()
+    if given.ray and "graph" not in ports:
+        raise ValueError(f"--ray is given for {', '.join(ports)}, must be given for the graph")
     config = ServiceConfig(
         preset=given.preset,
         version=versions.pop("", given.preset),
-        store=given.store or str(given.data / "store"),
+        store=given.store or str(data / "store"),
         models=given.models,
         device=given.device,
         queue=given.queue,
         peers=peers,
-        ledger=given.ledger or local.ledger_url(given.data),
+        ledger=given.ledger or local.ledger_url(data),
     )
-    return host.Plan(
-        _ports(given.names, given.port), config, versions, given.host, given.metrics_port, given.drain_seconds
-    )
+    return host.Plan(ports, config, versions, given.host, given.metrics_port, given.drain_seconds, given.ray)
 
 
 def _ports(names: Sequence[str], first: int) -> Mapping[str, int]:

@@ -6,10 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from kino.rpc import Server
 from kino.telemetry import Tracing
 from services.service import NAMES, Service, ServiceConfig, load
+
+if TYPE_CHECKING:
+    from services.graph.app import RayGraph
 
 _log = logging.getLogger("kino.host")
 
@@ -25,6 +29,7 @@ class Plan:
         host: address to listen on.
         metrics_port: port of the process's Prometheus metrics, 0 for any that is free, None for none.
         drain_seconds: how long running calls may go on after the process was told to end.
+        ray: whether the graph runs on Ray Serve instead of in this process.
     """
 
     ports: Mapping[str, int]
@@ -33,10 +38,7 @@ class Plan:
     host: str = "127.0.0.1"
     metrics_port: int | None = None
     drain_seconds: float = 20.0
-
-    def config_of(self, name: str) -> ServiceConfig:
-        """Return the settings of one service."""
-        return replace(self.config, version=self.versions.get(name, self.config.version))
+    ray: bool = False
 
 
 class Host:
@@ -45,9 +47,11 @@ class Host:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.addresses: dict[str, str] = {}  # of each service, and of "metrics"
-        self._names = sorted(plan.ports, key=lambda name: name == "graph")
+        names = [name for name in plan.ports if not (plan.ray and name == "graph")]
+        self._names = sorted(names, key=lambda name: name == "graph")
         self._running: list[tuple[Server, Service]] = []
         self._loaded: list[Service] = []
+        self._ray: RayGraph | None = None
 
     async def open(self) -> None:
         """Open every port; until `load`, calls are answered with UNAVAILABLE.
@@ -63,7 +67,7 @@ class Host:
             await self._open(name)
 
     async def load(self) -> None:
-        """Load every service, and serve each as soon as it is ready."""
+        """Load every service, and serve each as soon as it is ready; a graph on Ray comes last."""
         tasks = [asyncio.ensure_future(self._load(*named)) for named in zip(self._names, self._running, strict=True)]
         try:
             await asyncio.gather(*tasks)
@@ -71,10 +75,14 @@ class Host:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if self.plan.ray:
+            await self._start_ray()
 
     async def stop(self) -> None:
         """Let running calls end, the graph's before those of the services it calls, then let go of everything."""
         _log.info("draining", extra={"seconds": self.plan.drain_seconds})
+        if self._ray is not None:
+            await self._ray.stop()
         while self._running:
             server, service = self._running.pop()
             await server.stop(self.plan.drain_seconds)
@@ -82,11 +90,8 @@ class Host:
                 await service.stop()
 
     async def _open(self, name: str) -> None:
-        module, config = load(name), self.plan.config_of(name)
-        if name == "graph":
-            here = {name: address for name, address in self.addresses.items() if name in NAMES}
-            config = replace(config, peers={**here, **config.peers})
-        service = module.create(config)
+        module = load(name)
+        service = module.create(self._config_of(name))
         server = Server(self.plan.host, self.plan.ports[name], None if self._running else self.plan.metrics_port)
         server.add(service, module.add_to_server, module.full_name)
         port = await server.start()
@@ -94,6 +99,23 @@ class Host:
         self.addresses[name] = self._address(port)
         if server.metrics_port is not None:
             self.addresses["metrics"] = self._address(server.metrics_port)
+
+    async def _start_ray(self) -> None:
+        from services.graph.app import RayGraph  # Ray takes seconds to import, and few processes run it
+
+        graph = RayGraph(self._config_of("graph"), self.plan.host, self.plan.ports["graph"])
+        starting = asyncio.ensure_future(graph.start())
+        try:
+            self.addresses["graph"] = self._address(await asyncio.shield(starting))
+        finally:
+            await asyncio.wait([starting])  # half a Ray cannot be stopped
+            if starting.exception() is None:
+                self._ray = graph
+
+    def _config_of(self, name: str) -> ServiceConfig:
+        version = self.plan.versions.get(name, self.plan.config.version)
+        here = {name: address for name, address in self.addresses.items() if name in NAMES} if name == "graph" else {}
+        return replace(self.plan.config, version=version, peers={**here, **self.plan.config.peers})
 
     def _address(self, port: int) -> str:
         host = self.plan.host

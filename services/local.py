@@ -28,5 +28,5 @@ def ports(graph_port: int) -> Mapping[str, int]:
 
 
 def ledger_url(data: Path) -> str:
-    """Return the SQLAlchemy URL of the SQLite ledger in a data folder."""
-    return f"sqlite:///{data.resolve() / 'ledger.sqlite'}"
+    """Return the SQLAlchemy URL of the SQLite ledger in a data folder, given by its full path."""
+    return f"sqlite:///{data / 'ledger.sqlite'}"

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kino.client import Kino, Latents
+from kino.errors import FailedPreconditionError
 from kino.registry import Registry
 from services.encoder.engine import EncoderEngine
 from services.generator.engine import GeneratorEngine, Task
@@ -88,7 +89,7 @@ def test_the_tae_served_equals_its_engine(served: Served, registry: Registry) ->
     with Kino(services=served.addresses) as kino:
         latents = kino.tae.encode(frames)
         pixels = kino.tae.decode(latents)
-        with pytest.raises(ValueError, match="latent_space"):
+        with pytest.raises(FailedPreconditionError, match="latent_space"):
             kino.tae.decode(Latents(latents.values, 9, "0" * 64))
     np.testing.assert_array_equal(latents.values, np.concatenate(list(engine.encode(frames)), axis=1))
     np.testing.assert_array_equal(pixels, np.concatenate(list(engine.decode(latents.values, 9))))
