@@ -9,7 +9,7 @@ import tokenizers
 PAD, END, BEGIN = 0, 1, 2
 """The first ids of every tokenizer here. BEGIN opens a prompt; no byte is unknown, so ByT5's third id is free."""
 
-QUOTES = re.compile(r'"([^"]+)"|“([^”]+)”')
+QUOTES = re.compile(r'"([^"]*)"|“([^”]*)”')
 
 
 @runtime_checkable
@@ -108,7 +108,7 @@ def quoted(prompt: str) -> str:
 
     Source: Movie Gen, arXiv 2410.13720, section 3.1.4: the character-level tower reads only the text to be drawn.
     """
-    return "\n".join(next(filter(None, match)) for match in QUOTES.findall(prompt))
+    return "\n".join(straight or curly for straight, curly in QUOTES.findall(prompt) if straight or curly)
 
 
 def tower_ids(tokenizer: Tokenizer, prompt: str, reads: str, max_tokens: int) -> list[int]:

@@ -42,6 +42,8 @@ def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model:
         else:
             _unknown(grammar, mention, choices, model, result)
     for match in QUOTES.finditer(prompt):
+        if not any(match.groups()):
+            continue
         result.substitutions.append(Substitution(match.group(), "", f"{model} cannot show written words: left out"))
     return result
 
