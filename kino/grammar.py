@@ -168,12 +168,19 @@ class Grammar:
         }
         return Limits(named, _runs([mention for mention in mentions if not mention.slot]))
 
-    def drafts(self, prompt: str) -> "regex.Pattern[str]":
-        """The drafts within the `limits` of a prompt, one named group a slot."""
-        limits, slots = self.limits(prompt), []
-        for slot in self.slots:
+    def drafts(self, prompt: str, written: Sequence[str] = ()) -> "regex.Pattern[str]":
+        """The drafts within the `limits` of a prompt, one named group a slot.
+
+        Args:
+            written: the slots that are written already; what they quote, no later slot quotes again.
+        """
+        limits = self.limits(prompt)
+        used = {word for part in written for word in part.rpartition(INSTEAD)[0].split()}
+        askable = _either(run for run in limits.askable if used.isdisjoint(run.split()))
+        slots = [f"(?P<{slot.name}>{regex.escape(part)})" for slot, part in zip(self.slots, written, strict=False)]
+        for slot in self.slots[len(written) :]:
             named = limits.named[slot.name]
-            mark = "\\?" if named else f"(?:\\?|{_either(limits.askable)}{INSTEAD})"
+            mark = "\\?" if named else f"(?:\\?|{askable}{INSTEAD})"
             slots.append(f"(?P<{slot.name}>{mark}?{_either(named or slot.pieces)})")
         return regex.compile(regex.escape(BETWEEN).join(slots))
 

@@ -17,6 +17,11 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, room: int) -> list[int]:
     return [BEGIN, *tokenizer.encode(prompt.lower())[: room - 2], END]
 
 
+def parts(text: str) -> list[str]:
+    """The slots of a draft as far as it goes; the last is the one being written, empty before its first letter."""
+    return [part.strip() for part in text.split(BETWEEN.strip())]
+
+
 class Drafter:
     """A language model, its tokenizer, and the grammar that it writes in.
 
@@ -38,15 +43,15 @@ class Drafter:
         """
         pattern = self.grammar.drafts(prompt)
         source = torch.Generator().manual_seed(seed)
-        written: list[int] = []
+        tokens: list[int] = []
         text = ""
 
         def choose(logits: Float[Tensor, " vocabulary"]) -> int:
             likely = logits.float().cpu().sort(descending=True)
-            is_open = text.rpartition(BETWEEN)[2].startswith(OPEN)
+            is_open = parts(text)[-1].startswith(OPEN)
             fitting: list[int] = []
             for rank, token in enumerate(likely.indices.tolist()):
-                longer = self._text([*written, token])
+                longer = self._text([*tokens, token])
                 if len(longer) > len(text) and pattern.fullmatch(longer, partial=True):
                     fitting.append(rank)
                 if fitting and (not is_open or rank >= CANDIDATES):
@@ -56,8 +61,10 @@ class Drafter:
             return int(likely.indices[fitting[int(torch.multinomial(weights, 1, generator=source))]])
 
         for token in generate(self.model, prompt_ids(self.tokenizer, prompt, self.room), choose):
-            written.append(token)
-            text = self._text(written)
+            tokens.append(token)
+            before, text = text, self._text(tokens)
+            if len(parts(text)) > len(parts(before)):
+                pattern = self.grammar.drafts(prompt, parts(text)[:-1])
             match = pattern.fullmatch(text)
             if match is not None:
                 return self.grammar.read(match)

@@ -57,6 +57,15 @@ def test_a_draft_quotes_neighbouring_unknown_words_alone() -> None:
     assert not pattern.fullmatch("pink>red | dragon>cat | ?spins | ?snow | still")
 
 
+def test_what_one_slot_quotes_the_later_ones_do_not() -> None:
+    prompt = "an elephant in the zoo"
+    assert SMALL.drafts(prompt).fullmatch("?red | elephant>cat | elephant>spins | ?snow | still")
+    pattern = SMALL.drafts(prompt, ["?red", "elephant>cat"])
+    assert not pattern.fullmatch("?red | elephant>cat | elephant>spins | ?snow | still")
+    assert pattern.fullmatch("?red | elephant>cat | ?spins | zoo>city | still")
+    assert not pattern.fullmatch("?red | ?cat | ?spins | zoo>city | still")
+
+
 def test_too_long_a_word_is_never_quoted() -> None:
     pattern = SMALL.drafts("x" * (MAX_ASKED + 1))
     assert pattern.fullmatch("?red | cat | spins | snow | still")

@@ -3,7 +3,7 @@ import torch
 
 from kino.grammar import SMALL
 from kino.models.lm import LanguageModel, LmConfig
-from kino.models.rewriter import Drafter, prompt_ids
+from kino.models.rewriter import Drafter, parts, prompt_ids
 from kino.tokens import BEGIN, END, ByteTokenizer
 
 CONFIG = LmConfig(vocabulary=259, width=32, layers=1, heads=2, kv_heads=2, hidden=48, max_tokens=300)
@@ -25,6 +25,8 @@ def drafter(seed: int = 0) -> Drafter:
 def test_whatever_the_weights_a_draft_keeps_to_the_limits(prompt: str, seed: int) -> None:
     choices = drafter(seed).draft(prompt, seed)
     assert SMALL.limits(prompt).admit(choices)
+    quoted = [word for choice in choices.values() for word in choice.asked.split()]
+    assert prompt.startswith("x ") or len(set(quoted)) == len(quoted)
     assert SMALL.parse(SMALL.write({name: choice.value for name, choice in choices.items()})) is not None
 
 
@@ -42,6 +44,12 @@ def test_what_the_prompt_names_is_taken() -> None:
 def test_the_same_seed_drafts_the_same() -> None:
     writer = drafter()
     assert writer.draft("something", 7) == writer.draft("something", 7)
+
+
+def test_a_draft_is_read_slot_by_slot_as_it_grows() -> None:
+    assert parts("") == [""]
+    assert parts("?red |") == ["?red", ""]
+    assert parts("?red | ele") == ["?red", "ele"]
 
 
 def test_the_prompt_is_cut_to_the_room() -> None:
