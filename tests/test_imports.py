@@ -87,7 +87,8 @@ def foreign(path: str, module: str) -> bool:
         return under(module, ("services",))
     in_a_service = "/" in rest
     if in_a_service and under(module, ("services",)):
-        return not under(module, (f"services.{rest.partition('/')[0]}", "services.service"))
+        own = f"services.{rest.partition('/')[0]}"
+        return not under(module, (own, "services.service", "services.description"))
     return under(module, ("training",))
 
 
@@ -117,7 +118,7 @@ def test_imports_follow_the_table(path: str) -> None:
         ("services/tae/engine.py", "from kino import media, presets, weights\nfrom kino.models.tae import TAE", []),
         ("services/tae/service.py", "import torch.nn as nn\nfrom kino import flow", ["kino.flow", "torch.nn"]),
         ("services/tae/service.py", "from services.tae.engine import Engine\nfrom kino import wire, rpc", []),
-        ("services/tae/service.py", "from services.service import ServiceConfig", []),
+        ("services/tae/service.py", "from services.service import ServiceConfig\nfrom services import description", []),
         ("services/tae/service.py", "from services.encoder.engine import Engine", ["services.encoder.engine.Engine"]),
         ("services/tae/tiles.py", "import torch, grpc", ["grpc"]),
         ("services/graph/products/image.py", "from kino import wire\nfrom kino.v1 import graph_pb2", ["kino.wire"]),
