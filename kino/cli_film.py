@@ -105,7 +105,7 @@ async def _make(given: argparse.Namespace, order: Order, files: dict[str, Path])
             async with AsyncKino(given.address) as kino:
                 generation = await order(kino, bars)
         return _Made(generation, files, 0.0, time.monotonic() - began)
-    flags = flags_of(*(getattr(given, name) for name in _LOCAL))
+    flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name) for name in _LOCAL))]
     with bars.shown():
         finish_start = bars.begin("start")
         async with local_services(flags, log_to_file=True) as services:

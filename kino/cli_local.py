@@ -14,7 +14,7 @@ from kino.errors import InternalError, UnavailableError, as_kino_error
 
 T = TypeVar("T")
 _ROOT = Path(__file__).parents[1]
-_END_SECONDS = 30
+_END_SECONDS = 90  # more than the services take to drain
 _BAD_SETTING = 2  # the services' exit code for a setting that is wrong
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 
+_ENDLESS = 1 << 16
 DONE = graph_pb2.STAGE_STATE_SUCCEEDED
 _BEGUN = (graph_pb2.STAGE_STATE_RUNNING, DONE, graph_pb2.STAGE_STATE_FAILED, graph_pb2.STAGE_STATE_CANCELLED)
 
@@ -44,11 +45,11 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their columns; plain text where the output is no terminal."""
+    """Print rows under their columns; on lines as long as they need where the output is no terminal."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else _ENDLESS).print(table)
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
