@@ -105,6 +105,13 @@ def test_every_service_has_an_extra_of_its_name() -> None:
     assert services - set(extras) == set()
 
 
+def test_make_weights_runs_every_recipe_of_the_shipped_weights() -> None:
+    rows = set(re.findall(r'name="(\w+_mini\w*)"', (ROOT / "training/recipes.py").read_text()))
+    runs = re.search(r"^RECIPES := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert runs is not None
+    assert set(runs[1].split()) == rows
+
+
 @pytest.mark.parametrize("document", tracked(".md"))
 def test_documents_name_only_targets_that_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
