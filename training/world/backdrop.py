@@ -19,7 +19,7 @@ _NUM_PAIRS = 6
 _NOISE = 0.1
 """Change, summed over bands and channels, that frames of a film at rest may show."""
 
-_CLEAR_GAIN = 0.3
+_CLEAR_GAIN = 0.1
 """Share of the difference between frames that a camera move must explain to count."""
 
 _NUM_PROTOTYPES = 12
@@ -27,10 +27,10 @@ _NUM_PROTOTYPES = 12
 
 def scenery_pixels(mask: Floats) -> NDArray[np.bool_]:
     """Pixels [t 48 48] surely without the figure, its outline and its shadow, from its colour mask [t h w]."""
-    count, height, width = mask.shape
+    _, height, width = mask.shape
     rows, columns = _grid(height, width)
-    coarse = mask[:, : rows * (height // rows), : columns * (width // columns)]
-    coarse = coarse.reshape(count, rows, height // rows, columns, width // columns).max(axis=(2, 4)) > 0.3
+    coarse = np.maximum.reduceat(mask, np.arange(rows) * height // rows, axis=1)
+    coarse = np.maximum.reduceat(coarse, np.arange(columns) * width // columns, axis=2) > 0.3
     grown = _dilate(coarse, 3)
     below = np.maximum.accumulate(grown, axis=1)
     below[:, : rows * 3 // 4] = grown[:, : rows * 3 // 4]
@@ -65,10 +65,11 @@ def camera_gains(frames: NDArray[np.uint8], clear: NDArray[np.bool_], fps: float
     if gap < 1:
         return gains
     starts = np.unique(np.linspace(0, len(frames) - 1 - gap, _NUM_PAIRS).round().astype(int))
-    images = np.ascontiguousarray(np.moveaxis(frames, -1, 0)).astype(np.float32) / 255.0
+    images = _steady(np.ascontiguousarray(np.moveaxis(frames, -1, 0)).astype(np.float32) / 255.0)
     pairs = _Pairs(images[:, starts], images[:, starts + gap], clear[starts], clear[starts + gap])
     for name in CAMERAS[1:] + TILTS:
-        change, gain = np.stack([pairs.compare(move) for move in _moves(name, gap / fps / _PAIR_SECONDS)], axis=1)
+        moves = _moves(name, gap / fps / _PAIR_SECONDS, frames.shape[2])
+        change, gain = np.stack([pairs.compare(move) for move in moves], axis=1)
         best = gain.argmax(axis=0) if name.startswith("pans") else np.full(_ROWS, gain.sum(axis=1).argmax())
         band = np.arange(_ROWS)
         gains[name] = float(gain[best, band].sum() / (change[best, band].sum() + _NOISE))
@@ -80,18 +81,24 @@ def small(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resample(frames, _SIDE)
 
 
-def _moves(name: str, share: float) -> list[View]:
-    """What the camera may have done in `share` half seconds, in frame sizes."""
+def _moves(name: str, share: float, width: int) -> list[View]:
+    """What the camera may have done in `share` half seconds, in frame sizes; pans go by whole pixels."""
     match name:
         case "pans left" | "pans right":
             sign = 1 if name == "pans left" else -1
-            return [View(x=sign * step * share / _SIDE) for step in (1, 2, 3, 4, 5, 6, 8, 10, 12)]
+            return [View(x=sign * step / width) for step in range(1, max(2, round(0.26 * share * width)) + 1)]
         case "tilts up" | "tilts down":
             sign = 1 if name == "tilts up" else -1
             return [View(y=sign * step * share / _SIDE) for step in (2, 4, 6)]
         case _:
             sign = 1 if name == "zooms in" else -1
             return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.15)]
+
+
+def _steady(images: Floats) -> Floats:
+    """Images [3 t h w] averaged with the frames before and after, so that flicker hides less."""
+    padded = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    return np.asarray((padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3.0)
 
 
 class _Pairs:

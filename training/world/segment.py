@@ -13,10 +13,10 @@ from training.world.scene import COLOURS
 WORK_SIDE = 96
 """Short side of the frames that the judge looks at; other sizes are resampled first."""
 
-_FAINT, _FULL = 0.32, 0.62
+_FAINT, _FULL = 0.4, 0.66
 """Shares of a palette colour's chroma below which a pixel does not count and above which it counts whole."""
 
-_NEAR_DEGREES, _FAR_DEGREES = 17.0, 30.0
+_NEAR_DEGREES, _FAR_DEGREES = 13.0, 24.0
 """Hue distances within which a pixel counts whole and beyond which it does not count."""
 
 Floats = NDArray[np.float32]
@@ -87,7 +87,7 @@ def _tables() -> tuple[Floats, NDArray[np.float64]]:
     depth = np.clip((chroma[None] / palette_chroma[:, None] - _FAINT) / (_FULL - _FAINT), 0.0, 1.0)
     near = np.clip((_FAR_DEGREES - gap) / (_FAR_DEGREES - _NEAR_DEGREES), 0.0, 1.0)
     nearest = gap.argmin(axis=0)[None] == np.arange(len(COLOURS))[:, None]
-    return (depth * near).astype(np.float32), depth * nearest
+    return (depth * near).astype(np.float32), depth * near * nearest
 
 
 def _hue_and_chroma(rgb: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -46,7 +46,7 @@ def test_an_empty_place_shows_nothing(place: str) -> None:
 
 def test_frames_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="must be uint8"):
-        judge(np.zeros((2, 96, 96, 3), np.float32))  # type: ignore[arg-type]
+        judge(np.zeros((2, 96, 96, 3), np.float32))
     with pytest.raises(ValueError, match="at least 64 pixels"):
         judge(np.zeros((2, 32, 96, 3), np.uint8))
     with pytest.raises(ValueError, match="fps is 0"):
