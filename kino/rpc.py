@@ -127,6 +127,9 @@ def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.a
         ("grpc.service_config", json.dumps(_RETRIES)),
         ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),  # a service that was restarted is found again soon
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.use_local_subchannel_pool", 1),  # nor does a channel wait for what another one met at this address
     ]
     return grpc.aio.insecure_channel(address, options=options, interceptors=client_interceptors(unary_seconds))
 

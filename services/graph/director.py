@@ -34,6 +34,7 @@ _STAGE_SECONDS = Histogram(
     ["call"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
 )
+_HOST = socket.gethostname()[:64]
 _log = logging.getLogger("kino.graph")
 
 
@@ -62,7 +63,7 @@ class Director:
     def __init__(
         self, ledger: Ledger, engine: Engine, store: Store, pace: Pace | None = None, retry: Retry | None = None
     ) -> None:
-        self.owner = f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.owner = f"{_HOST}:{os.getpid()}:{uuid.uuid4().hex}"
         self._ledger, self._engine, self._store = ledger, engine, store
         self._pace, self._retry = pace or Pace(), retry or Retry()
         self._wake = asyncio.Event()
@@ -90,14 +91,26 @@ class Director:
         await self._ledger.release(self.owner)
 
     async def _take_forever(self) -> None:
+        inherited = False
         while True:
             self._wake.clear()
             try:
+                if not inherited:
+                    await self._inherit()
+                    inherited = True
                 await self._take()
             except Exception:  # noqa: BLE001 - the ledger may be away for a while; the director must outlive that
                 _log.exception("cannot take work")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pace.poll_seconds)
+
+    async def _inherit(self) -> None:
+        """Free what processes of this machine held that are no more; the leases of other machines must run out."""
+        for owner in await self._ledger.owners():
+            host, pid, _ = owner.rsplit(":", 2)
+            if host == _HOST and owner != self.owner and (int(pid) == os.getpid() or not _runs(int(pid))):
+                _log.info("taking over from a director that died", extra={"owner": owner})
+                await self._ledger.release(owner, died=True)
 
     async def _take(self) -> None:
         while len(self._running) < self._pace.slots:
@@ -236,6 +249,16 @@ class _Reporter:
                 _log.exception("cannot write progress")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), self._least_seconds)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs, as somebody else
+        return True
+    return True
 
 
 def _fail(claim: Claim, error: Exception, message: str = "") -> None:

@@ -194,11 +194,22 @@ class Ledger:
             renewal = update(generations).where(*_holds(owner)).values(lease_until=now() + lease_seconds)
             await connection.execute(renewal)
 
-    async def release(self, owner: str) -> None:
-        """Give everything that a director holds back, for any director to go on with."""
+    async def release(self, owner: str, *, died: bool = False) -> None:
+        """Give everything that a director holds back, for any director to go on with.
+
+        Args:
+            died: the director did not do this itself, so what it held may be what killed it.
+        """
         async with self._engine.begin() as connection:
             giving = update(generations).where(*_holds(owner))
-            await connection.execute(giving.values(owner=None, lease_until=None, claims=generations.c.claims - 1))
+            claims = generations.c.claims if died else generations.c.claims - 1
+            await connection.execute(giving.values(owner=None, lease_until=None, claims=claims))
+
+    async def owners(self) -> set[str]:
+        """Return every director that holds something."""
+        query = select(generations.c.owner).where(generations.c.owner.is_not(None), generations.c.state.in_(ACTIVE))
+        async with self._read() as connection:
+            return set((await connection.execute(query.distinct())).scalars())
 
     async def begin(self, id: str, owner: str) -> None:
         """Turn a generation that waits to RUNNING; one that runs already, under an earlier director, stays so."""

@@ -54,6 +54,14 @@ class Graph:
         await self.server.stop()
         await self.service.stop()
 
+    async def restart_services(self, *names: str) -> None:
+        """Start services again, and return once the graph has found them."""
+        await self.services.start(*names)
+        while True:
+            description = await self.stub.Describe(graph_pb2.GraphServiceDescribeRequest())
+            if not any(part.error for part in description.parts):
+                return
+
     async def create(
         self, spec: graph_pb2.GenerationSpec | None = None, key: str = "", fresh: bool = False
     ) -> graph_pb2.Generation:

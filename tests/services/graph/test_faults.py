@@ -1,0 +1,278 @@
+"""What breaks, and that the next generation works."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from kino import rpc
+from kino.errors import (
+    CallCancelledError,
+    FailedPreconditionError,
+    InternalError,
+    KinoError,
+    ResourceExhaustedError,
+    UnavailableError,
+    from_rpc_error,
+    from_status,
+)
+from kino.files import FullError
+from kino.store import Store
+from kino.v1 import generator_pb2, graph_pb2, graph_pb2_grpc, tensor_pb2
+from services.graph.cache import StageCache
+from services.graph.calls import CALLS
+from services.graph.ledger import Ledger
+from services.graph.rows import FAILED, SUCCEEDED
+from tests.services.graph.fakes import Services
+from tests.services.graph.harness import Graph, film, until
+
+STOPPED, BROKEN, DONE = (
+    graph_pb2.STAGE_STATE_CANCELLED,
+    graph_pb2.STAGE_STATE_FAILED,
+    graph_pb2.STAGE_STATE_SUCCEEDED,
+)
+
+
+def states(generation: graph_pb2.Generation) -> list[int]:
+    return [stage.state for stage in generation.stages]
+
+
+def uris(generation: graph_pb2.Generation) -> list[str]:
+    return [artifact.media.uri for artifact in generation.artifacts]
+
+
+async def test_a_service_that_is_down_is_named_before_anything_is_accepted(graph: Graph) -> None:
+    await graph.services.stop("encoder")
+    with pytest.raises(grpc.RpcError) as caught:
+        await graph.create(key="key")
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, UnavailableError)
+    assert error.message.startswith(f"encoder at {graph.services.addresses['encoder']} does not answer")
+    await graph.restart_services("encoder")
+    assert (await graph.end((await graph.create(key="key")).id)).state == SUCCEEDED
+
+
+async def test_a_service_that_goes_away_fails_its_stage_and_what_was_made_stays(graph: Graph) -> None:
+    behaviour = graph.services.behaviour
+    behaviour.gate.clear()
+    created = await graph.create()
+    await until(lambda: behaviour.steps)
+    await graph.services.stop("tae")
+    behaviour.gate.set()
+    failed = await graph.end(created.id)
+    assert failed.state == FAILED
+    assert isinstance(from_status(failed.error), UnavailableError)
+    assert failed.error.message.startswith("stage decode (tae): ")
+    assert states(failed) == [DONE, DONE, DONE, BROKEN, STOPPED]
+    await graph.restart_services("tae")
+    made = await graph.make()
+    assert made.state == SUCCEEDED, made.error
+    assert [stage.cached for stage in made.stages] == [True, True, True, False, False]
+
+
+async def test_a_call_that_breaks_goes_on_from_its_last_checkpoint_to_the_same_bytes(graph: Graph) -> None:
+    behaviour = graph.services.behaviour
+    undisturbed = await graph.make(fresh=True)
+    behaviour.steps.clear()
+    behaviour.fail_at = [(12, UnavailableError("gone")), (16, CallCancelledError("draining"))]
+    made = await graph.make(fresh=True)
+    assert made.state == SUCCEEDED, made.error
+    assert behaviour.steps == [*range(1, 12), *range(11, 16), *range(15, 21)]  # checkpoints lie after every second step
+    assert uris(made) == uris(undisturbed)
+
+
+async def test_a_generator_that_dies_and_comes_back_finishes_the_film(graph: Graph) -> None:
+    behaviour = graph.services.behaviour
+    undisturbed = await graph.make(fresh=True)
+    behaviour.steps.clear()
+    behaviour.step_seconds = 0.02
+    created = await graph.create(fresh=True)
+    await until(lambda: len(behaviour.steps) >= 5)
+    await graph.services.stop("generator")
+    await graph.services.start("generator")
+    made = await graph.end(created.id)
+    assert made.state == SUCCEEDED, made.error
+    assert len(behaviour.steps) < 30
+    assert uris(made) == uris(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("error", "num_calls"),
+    [
+        (InternalError("a bug"), 1),
+        (ResourceExhaustedError("too big for the memory of the device"), 1),
+        (FailedPreconditionError("another space"), 1),
+        (UnavailableError("starting"), 3),
+    ],
+)
+async def test_retries_end_and_only_help_what_may_pass(graph: Graph, error: KinoError, num_calls: int) -> None:
+    behaviour = graph.services.behaviour
+    behaviour.failures["generate"] = [error] * 20
+    channel_retries = 4 if isinstance(error, UnavailableError) else 1
+    failed = await graph.make()
+    assert failed.state == FAILED
+    assert failed.error.code == error.code.value[0]
+    assert failed.error.message == f"stage generate (generator): {error.message}"
+    assert states(failed) == [DONE, DONE, BROKEN, STOPPED, STOPPED]
+    assert num_calls <= behaviour.calls.count("generate") <= num_calls * channel_retries
+    behaviour.failures.clear()
+    assert (await graph.make()).state == SUCCEEDED
+
+
+async def test_a_full_service_is_asked_again_when_it_said(graph: Graph) -> None:
+    busy = ResourceExhaustedError("busy", retry_after_seconds=0.01)
+    graph.services.behaviour.failures["generate"] = [busy] * 5  # more than the attempts for one that is away
+    made = await graph.make()
+    assert made.state == SUCCEEDED, made.error
+
+
+async def test_a_service_that_is_too_slow_ends_at_the_deadline(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviour = graph.services.behaviour
+    monkeypatch.setitem(CALLS, "generate", replace(CALLS["generate"], timeout_seconds=0.3))
+    behaviour.gate.clear()
+    failed = await graph.make()
+    assert failed.state == FAILED
+    assert failed.error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert failed.error.message.startswith("stage generate (generator): ")
+    await until(lambda: not behaviour.running)
+    behaviour.gate.set()
+    monkeypatch.undo()
+    assert (await graph.make()).state == SUCCEEDED
+
+
+async def test_a_full_disk_fails_the_stage_and_the_next_one_works(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise FullError(28, "no room left: No space left on device")
+
+    monkeypatch.setattr(graph.service._store, "put", full)
+    failed = await graph.make()
+    assert failed.state == FAILED
+    assert failed.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert "stage export (graph): the store has no room left" in failed.error.message
+    monkeypatch.undo()
+    assert (await graph.make()).state == SUCCEEDED
+
+
+async def test_parts_that_do_not_fit_are_refused_before_anything_runs(graph: Graph) -> None:
+    graph.services.behaviour.latent_space = "f" * 64
+    with pytest.raises(grpc.RpcError) as caught:
+        await graph.create()
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, FailedPreconditionError)
+    assert error.message == (
+        "generator fake and tae fake do not fit: generate gives latents of the space aaaaaaaaaaaa, "
+        "decode reads ffffffffffff"
+    )
+    assert graph.services.behaviour.calls == []
+
+
+async def test_a_lost_checkpoint_means_beginning_anew(graph: Graph, store: Store) -> None:
+    behaviour = graph.services.behaviour
+    undisturbed = await graph.make(fresh=True)
+    behaviour.gate.clear()
+    created = await graph.create()
+    await until(lambda: behaviour.steps[20:])
+    await graph.stub.CancelGeneration(graph_pb2.CancelGenerationRequest(id=created.id))
+    await until(lambda: not behaviour.running)
+    behaviour.gate.set()
+    behaviour.steps.clear()
+    behaviour.fail_at = [(12, UnavailableError("gone"))]
+    tensor = tensor_pb2.Tensor(uri=f"kino://sha256/{'0' * 64}")
+    lost = generator_pb2.Checkpoint(step=10, of=20, x_t=tensor)
+    StageCache(store)  # the records of the store are all it has
+    original = graph.service._engine._cache.save_checkpoint
+    graph.service._engine._cache.save_checkpoint = lambda key, _: original(key, lost)  # type: ignore[method-assign]
+    made = await graph.make()
+    assert made.state == SUCCEEDED, made.error
+    assert uris(made) == uris(undisturbed)
+
+
+async def test_a_drained_graph_hands_over_and_the_film_is_the_same(graph: Graph, tmp_path: Path) -> None:
+    behaviour = graph.services.behaviour
+    undisturbed = await graph.make(fresh=True)
+    behaviour.steps.clear()
+    behaviour.step_seconds = 0.02
+    created = await graph.create()
+    await until(lambda: len(behaviour.steps) >= 7)
+    await graph.stop()
+    await until(lambda: not behaviour.running)
+    drained = len(behaviour.steps)
+    await graph.start()
+    made = await graph.end(created.id)
+    assert made.state == SUCCEEDED, made.error
+    assert uris(made) == uris(undisturbed)
+    assert behaviour.requests[-1].resume_from.step == (drained - 1) // 2 * 2 or behaviour.requests[-1].resume_from.step
+    assert made.stages[0].cached is False  # this generation made it, under an earlier director
+
+
+async def test_a_generation_that_kills_its_directors_is_given_up(graph: Graph) -> None:
+    await graph.stop()
+    ledger = await Ledger.open(graph.config().ledger)
+    await graph.start(directs=False)
+    created = await graph.create()
+    for _ in range(5):
+        assert await ledger.claim("somewhere:1:x", -1.0) is not None
+    await ledger.close()
+    await graph.stop()
+    await graph.start()
+    failed = await graph.end(created.id)
+    assert (failed.state, failed.error.message) == (FAILED, "given up: 5 directors died over it")
+
+
+async def test_a_killed_graph_goes_on_where_it_was_to_the_same_bytes(
+    services: Services, tmp_path: Path, free_port: int
+) -> None:
+    undisturbed = Graph(services, tmp_path)
+    await undisturbed.start()
+    expected = await undisturbed.make(fresh=True)
+    await undisturbed.stop()
+    behaviour = services.behaviour
+    behaviour.steps.clear()
+    behaviour.calls.clear()
+    behaviour.gate.clear()
+
+    graph = await _spawn(services, tmp_path, free_port)
+    channel = rpc.channel(f"127.0.0.1:{free_port}")
+    stub = graph_pb2_grpc.GraphServiceStub(channel)
+    request = graph_pb2.CreateGenerationRequest(idempotency_key="key", spec=film())
+    created = (await stub.CreateGeneration(request)).generation
+    await until(lambda: behaviour.steps)
+    behaviour.step_seconds = 0.05
+    behaviour.gate.set()
+    await until(lambda: len(behaviour.steps) >= 6)
+    os.kill(graph.pid, signal.SIGKILL)
+    await graph.wait()
+    await until(lambda: not behaviour.running)
+    behaviour.step_seconds = 0.0
+
+    heir = await _spawn(services, tmp_path, free_port)
+    found = (await stub.CreateGeneration(request)).generation
+    assert found.id == created.id
+    responses = [response async for response in stub.WatchGeneration(graph_pb2.WatchGenerationRequest(id=created.id))]
+    made = responses[-1].generation
+    assert made.state == SUCCEEDED, made.error
+    assert uris(made) == uris(expected)
+    assert behaviour.calls == ["rewrite", "encode", "generate", "generate", "decode"]
+    assert behaviour.requests[-1].resume_from.step >= 4
+    await channel.close()
+    heir.terminate()
+    assert await heir.wait() == 0
+
+
+async def _spawn(services: Services, folder: Path, port: int) -> asyncio.subprocess.Process:
+    peers = [f"--peer={name}={address}" for name, address in services.addresses.items()]
+    flags = ["--store", str(folder / "store"), "--data", str(folder / "data"), "--preset", "nano", *peers]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", f"graph={port}", *flags, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    assert b"ready" in line
+    return process
