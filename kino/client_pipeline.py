@@ -16,6 +16,7 @@ Request = (
 _CALLS = {
     field.message_type.full_name: field.name
     for field in graph_pb2.PipelineNode.DESCRIPTOR.oneofs_by_name["call"].fields
+    if field.message_type is not None
 }
 
 

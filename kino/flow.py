@@ -1,4 +1,4 @@
-"""Flow matching: the path from noise to data, its velocity, training times, the sampling schedule and the Euler sampler.
+"""Flow matching: the path from noise to data, its velocity, training times, the sampling schedule, the Euler sampler.
 
 Notation of Movie Gen (arXiv 2410.13720, section 3.2): x_0 noise, x_1 data, t from 0 (noise) to 1 (data).
 """
@@ -15,7 +15,7 @@ SIGMA_MIN = 1e-5
 class Step(NamedTuple):
     """One finished sampling step: its number from 1, how many there are, and the state x_t after it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # shadows a method of tuple that nobody calls on a step
     of: int
     x_t: Tensor
 
@@ -37,7 +37,10 @@ def velocity(x_0: Tensor, x_1: Tensor) -> Tensor:
 
 
 def data_from_velocity(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """Data that a velocity points at, by solving path and velocity for x_1: (1 - sigma_min) x_t + (1 - (1 - sigma_min) t) v."""
+    """Data that a velocity points at: (1 - sigma_min) x_t + (1 - (1 - sigma_min) t) v.
+
+    That is path and velocity solved for x_1.
+    """
     t = expand(t, x_t)
     return (1 - SIGMA_MIN) * x_t + (1 - (1 - SIGMA_MIN) * t) * v
 
@@ -48,7 +51,7 @@ def logit_normal_times(count: int, generator: torch.Generator, mean: float = 0.0
 
 
 def linear_quadratic(steps: int, linear_steps: int) -> Tensor:
-    """Times [steps + 1] from 0 to 1: the first half follow a schedule of `linear_steps` equal steps, the rest grow quadratically.
+    """Times [steps + 1] from 0 to 1: half of them as in `linear_steps` equal steps, the rest growing quadratically.
 
     The slope is continuous at the join. 50 steps of it follow 1000 linear ones (Movie Gen, section 3.4.2; the smooth
     reading of its second half that later systems use).
@@ -80,7 +83,7 @@ def guide(unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor
 def sample(predict: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, times: Tensor, start: int = 0) -> Iterator[Step]:
     """Integrate dx/dt = predict(x_t, t) by first-order Euler steps, yielding after every step.
 
-    Progress, cancellation and checkpoints are the caller's, between steps; to resume, pass the last state and its index.
+    Progress, cancellation and checkpoints are the caller's, between steps; to resume, pass the last state and index.
 
     Args:
         predict: velocity of a state [b, ...] at times [b].

@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def tokens(self) -> int:
-        """Tokens after the 1 x 2 x 2 patch: t * (h / 2) * (w / 2). Movie Gen, section 3.1: 73,728 for 256 frames of 768 px."""
+        """Tokens after the 1 x 2 x 2 patch: t * (h / 2) * (w / 2); 73,728 for 256 frames of 768 px (Movie Gen, 3.1)."""
         return self.t * (self.h // PATCH_SIZE) * (self.w // PATCH_SIZE)
 
 
@@ -47,7 +47,11 @@ def latent_frames(frames: int) -> int:
 
 
 def latent_grid(frames: int, size: Size) -> Grid:
-    """Latent extent of a clip. Raises ValueError when a side is not a positive multiple of 16 (8 for the TAE, 2 for the patch)."""
+    """Latent extent of a clip.
+
+    Raises:
+        ValueError: a side is not a positive multiple of 16 (8 for the TAE, 2 for the patch).
+    """
     multiple = SPATIAL_COMPRESSION * PATCH_SIZE
     for field, value in (("height", size.height), ("width", size.width)):
         if value < multiple or value % multiple:

@@ -50,7 +50,7 @@ def render_range(clips: ClipSet, path: Path, start: int, stop: int) -> None:
 
 
 def open_clips(clips: ClipSet, folder: Path, processes: int = 2) -> NDArray[np.uint8]:
-    """Pixels uint8 [count, frames, y, x, 3] of a set, rendered on first use; half a file is never taken for a whole one."""
+    """Pixels uint8 [count, frames, y, x, 3] of a set, rendered on first use; half a file is never taken for a whole."""
     path = folder / f"{clips.key}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Latents of world clips, encoded once by the published TAE (as in Movie Gen, section 3.2.4), and where their objects are."""
+"""Latents of world clips, encoded once by the published TAE (Movie Gen, section 3.2.4), and where their objects are."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -56,7 +56,7 @@ class LatentSet:
 
 
 class Latents(NamedTuple):
-    """Normalised latents [n, c, t, h, w], and the share of each position that the first object covers, of 255 [n, t, h, w]."""
+    """Normalised latents [n, c, t, h, w]; share of each position that the first object covers, of 255 [n, t, h, w]."""
 
     values: NDArray[np.float16]
     coverage: NDArray[np.uint8]

@@ -65,7 +65,8 @@ class Muon(torch.optim.Optimizer):
 def split_parameters(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Weights for Muon (two or more dimensions, not tables looked up by an index) and all the others for AdamW."""
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue

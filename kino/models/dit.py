@@ -1,8 +1,9 @@
 """Diffusion transformer (DiT) that predicts the flow-matching velocity of a latent video from text.
 
-Llama-3-style blocks (RMSNorm, SwiGLU, no biases) with full bidirectional attention over all tokens of a clip, cross-attention
-to the concatenated text towers between self-attention and feed-forward, adaptive norms driven by the time through one MLP
-shared by all layers, factorised learnable positions added to the input of every layer, patches of 1 x 2 x 2.
+Llama-3-style blocks (RMSNorm, SwiGLU, no biases) with full bidirectional attention over all tokens of a clip,
+cross-attention to the concatenated text towers between self-attention and feed-forward, adaptive norms driven by the
+time through one MLP shared by all layers, factorised learnable positions added to the input of every layer, patches of
+1 x 2 x 2.
 Source: Movie Gen (arXiv 2410.13720), section 3.2 and table 5; shared modulation: its audio model, section 6.1.
 """
 
@@ -68,7 +69,7 @@ class DiT(nn.Module):
         self.reset_gates()
 
     def reset_gates(self) -> None:
-        """Zero the modulation and the output, so that an untrained network adds nothing and predicts zero (DiT, adaLN-Zero)."""
+        """Zero modulation and output, so that an untrained network adds nothing and predicts zero (DiT, adaLN-Zero)."""
         for linear in (self.modulation, self.modulation_out):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -230,7 +231,7 @@ class RMSNorm(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over [b, k, n, d]; masked keys get no weight, and a row without keys comes out zero."""
+    """softmax(q k^T / sqrt(d)) v over [b, k, n, d]; masked keys get no weight, a row without keys is zero."""
     visible = None if mask is None else mask[:, None, None, :]
     if q.device.type == "cpu" and torch.is_grad_enabled():
         mixed = attend_explicitly(q, k, v, visible)
@@ -240,7 +241,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
-    """The same by matrix products: on CPUs the backward pass of the fused kernel takes twice as long (measured at 144 tokens)."""
+    """The same by matrix products: on CPUs the backward pass of the fused kernel takes twice as long.
+
+    Source: measured at 144 tokens.
+    """
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if visible is not None:
         scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)

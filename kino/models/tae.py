@@ -1,13 +1,13 @@
 """Temporal autoencoder (TAE): video to a latent grid 8x smaller on each axis, and back.
 
-A 2.5D network: an image autoencoder in the latent-diffusion style, inflated by one 1D temporal convolution after every 2D
-spatial convolution and one temporal attention after every spatial attention, with symmetric replicate padding in time.
-Source: Movie Gen (arXiv 2410.13720), section 3.1.1. Activations are kept as [b, t, h, w, c], so that every convolution reads
-channels-last memory without a copy.
+A 2.5D network: an image autoencoder in the latent-diffusion style, inflated by one 1D temporal convolution after every
+2D spatial convolution and one temporal attention after every spatial attention, with symmetric replicate padding in
+time. Source: Movie Gen (arXiv 2410.13720), section 3.1.1. Activations are kept as [b, t, h, w, c], so that every
+convolution reads channels-last memory without a copy.
 
-Ours, with the reason: norms act on the channels of one position alone (as in later video autoencoders), so that a result
-does not depend on the extent of its tile; `patch` folds pixels and frames into channels before the first convolution, which
-is what makes the small rows affordable on a CPU.
+Ours, with the reason: norms act on the channels of one position alone (as in later video autoencoders), so that a
+result does not depend on the extent of its tile; `patch` folds pixels and frames into channels before the first
+convolution, which is what makes the small rows affordable on a CPU.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Posterior(NamedTuple):
 
 
 class TAE(nn.Module):
-    """Encoder, decoder and the latent statistics. Pixels are in [-1, 1]; latents leave with zero mean and unit deviation."""
+    """Encoder, decoder, latent statistics. Pixels are in [-1, 1]; latents leave with zero mean and unit deviation."""
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -84,7 +84,7 @@ class TAE(nn.Module):
         return rearrange(self.decoder(rearrange(latents, "b c t h w -> b t h w c")), "b f y x c -> b c f y x")
 
     def encode_tiled(self, video: Float[Tensor, "b 3 f y x"]) -> Iterator[Float[Tensor, "b c t h w"]]:
-        """Yield the latents in consecutive pieces, encoded in tiles of 32 frames without overlap (Movie Gen, section 3.1.1).
+        """Yield the latents in consecutive pieces, from tiles of 32 frames without overlap (Movie Gen, section 3.1.1).
 
         A clip that fits one tile is encoded whole. Memory does not grow with length.
         """

@@ -1,6 +1,7 @@
 """The encoder on the wire."""
 
 import asyncio
+from typing import Any
 
 import grpc.aio
 
@@ -49,7 +50,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def Describe(
         self,
         request: encoder_pb2.EncoderServiceDescribeRequest,
-        context: grpc.aio.ServicerContext,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> encoder_pb2.EncoderServiceDescribeResponse:
         """Tell which towers are served."""
         engine = self._engine
@@ -64,7 +65,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return encoder_pb2.EncoderServiceDescribeResponse(info=info)
 
     async def Encode(
-        self, request: encoder_pb2.EncodeRequest, context: grpc.aio.ServicerContext
+        self, request: encoder_pb2.EncodeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> encoder_pb2.EncodeResponse:
         """Encode a prompt and its opposite."""
         prompt = validate.prompt(request.prompt)

@@ -1,6 +1,7 @@
 """The rewriter on the wire."""
 
 import asyncio
+from typing import Any
 
 import grpc.aio
 
@@ -41,7 +42,7 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
         await asyncio.to_thread(self._queue.close)
 
     async def Describe(
-        self, request: rewriter_pb2.RewriterServiceDescribeRequest, context: grpc.aio.ServicerContext
+        self, request: rewriter_pb2.RewriterServiceDescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> rewriter_pb2.RewriterServiceDescribeResponse:
         """Tell which model is served."""
         info = part("rewriter", self._engine.manifest, self.config.device)
@@ -49,7 +50,7 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
         return rewriter_pb2.RewriterServiceDescribeResponse(info=info)
 
     async def Rewrite(
-        self, request: rewriter_pb2.RewriteRequest, context: grpc.aio.ServicerContext
+        self, request: rewriter_pb2.RewriteRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> rewriter_pb2.RewriteResponse:
         """Rewrite a prompt."""
         prompt, seed = validate.prompt(request.prompt), validate.seed(request.seed)

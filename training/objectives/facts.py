@@ -41,7 +41,7 @@ class TowerNet(nn.Module):
 
 def split_facts(logits: Float[Tensor, "b classes"]) -> dict[str, Tensor]:
     """The logits of each fact, by its name."""
-    return dict(zip(CLASSES, torch.split(logits, tuple(CLASSES.values()), dim=-1), strict=True))
+    return dict(zip(CLASSES, torch.split(logits, list(CLASSES.values()), dim=-1), strict=True))
 
 
 def fact_loss(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:

@@ -24,7 +24,7 @@ class TaeSettings:
         frames_per_batch: pixels of a batch, counted in frames; lengths share it, so every step costs alike.
         lengths: clip lengths and how often each is drawn. Movie Gen trains on images and videos 1 : 3.
         saturated_weight: extra weight of a fully saturated pixel; the world's objects are saturated, its places pastel.
-        outlier_weight, outlier_deviations: the paper's penalty on latents of high norm and its r; off until it shows a gain.
+        outlier_weight, outlier_deviations: the paper's penalty on latents of high norm, and its r.
     """
 
     preset: str
@@ -115,7 +115,10 @@ def small_initial_deviation(model: nn.Module) -> None:
 
 
 def weighted_l1(output: Tensor, target: Tensor, saturated_weight: float) -> Tensor:
-    """Mean absolute error; a pixel weighs 1 + saturated_weight * saturation, saturation = (max - min) / 2 over RGB in [-1, 1]."""
+    """Mean absolute error; a pixel weighs 1 + saturated_weight * saturation.
+
+    Saturation is (max - min) / 2 over RGB in [-1, 1].
+    """
     saturation = (target.amax(dim=1, keepdim=True) - target.amin(dim=1, keepdim=True)) / 2
     weights = 1 + saturated_weight * saturation
     return ((output - target).abs() * weights).mean() / weights.mean()
@@ -128,7 +131,7 @@ def gradient_l1(output: Tensor, target: Tensor) -> Tensor:
 
 
 def outlier_penalty(latents: Tensor, deviations: float) -> Tensor:
-    """Mean over positions of max(|x - mean| - r * |std|, 0), mean and std over the positions of each latent frame [b, c, t, h, w].
+    """Mean over positions of max(|x - mean| - r * |std|, 0); mean and std over the positions of each latent frame.
 
     Source: Movie Gen, section 3.1.1 (outlier penalty loss).
     """
@@ -146,7 +149,7 @@ def psnr(output: Tensor, target: Tensor) -> float:
 
 @torch.inference_mode()
 def set_latent_statistics(model: TAE, clips: Tensor) -> None:
-    """Store mean and deviation of each raw latent channel over clips [b, 3, f, y, x], so that latents leave normalised."""
+    """Store mean and deviation of each raw latent channel over clips [b, 3, f, y, x]: latents then leave normalised."""
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
     latents = torch.cat([model.encode(part) for part in clips.split(4)])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import numpy as np
@@ -13,6 +14,9 @@ from kino.v1.tensor_pb2 import DELIVERY_STORE
 from services.encoder.engine import EncoderEngine
 from tests.services.conftest import Serve, Served
 
+if TYPE_CHECKING:
+    from kino.v1.encoder_pb2_grpc import EncoderServiceAsyncStub
+
 PROMPT = 'a red ball and a sign "GO"'
 
 
@@ -22,7 +26,7 @@ async def served(serve: Serve) -> Served:
 
 
 @pytest.fixture
-def stub(served: Served) -> EncoderServiceStub:
+def stub(served: Served) -> "EncoderServiceAsyncStub":
     return EncoderServiceStub(served.channel)
 
 
@@ -31,7 +35,7 @@ def engine(tmp_path: Path) -> EncoderEngine:
     return EncoderEngine("nano", "nano", Registry(tmp_path))
 
 
-async def test_served_equals_in_process(stub: EncoderServiceStub, engine: EncoderEngine) -> None:
+async def test_served_equals_in_process(stub: "EncoderServiceAsyncStub", engine: EncoderEngine) -> None:
     response = await stub.Encode(EncodeRequest(prompt=PROMPT, fps=16))
     for served, text in ((response.embeddings, f"FPS-16 {PROMPT}"), (response.unconditional, "")):
         rows = engine.encode(text)
@@ -43,14 +47,14 @@ async def test_served_equals_in_process(stub: EncoderServiceStub, engine: Encode
     assert response.model_digest == engine.digest
 
 
-async def test_calls_side_by_side_do_not_touch_each_other(stub: EncoderServiceStub) -> None:
+async def test_calls_side_by_side_do_not_touch_each_other(stub: "EncoderServiceAsyncStub") -> None:
     alone = await stub.Encode(EncodeRequest(prompt=PROMPT))
     calls = [stub.Encode(EncodeRequest(prompt=text)) for text in ("a cat", PROMPT, "b" * 300)]
     together = [await call for call in calls]
     assert together[1].SerializeToString(deterministic=True) == alone.SerializeToString(deterministic=True)
 
 
-async def test_embeddings_come_from_the_store_where_asked(stub: EncoderServiceStub, served: Served) -> None:
+async def test_embeddings_come_from_the_store_where_asked(stub: "EncoderServiceAsyncStub", served: Served) -> None:
     inline = await stub.Encode(EncodeRequest(prompt=PROMPT, towers=["ul2"]))
     stored = await stub.Encode(EncodeRequest(prompt=PROMPT, towers=["ul2"], delivery=DELIVERY_STORE))
     tensor = stored.embeddings[0].embeddings
@@ -59,7 +63,7 @@ async def test_embeddings_come_from_the_store_where_asked(stub: EncoderServiceSt
     assert len(stored.embeddings) == 1
 
 
-async def test_it_describes_its_towers(stub: EncoderServiceStub, engine: EncoderEngine) -> None:
+async def test_it_describes_its_towers(stub: "EncoderServiceAsyncStub", engine: EncoderEngine) -> None:
     info = (await stub.Describe(EncoderServiceDescribeRequest())).info
     assert (info.component, info.version, info.preset, info.ready) == ("encoder", "nano", "nano", True)
     assert info.digest == engine.digest
@@ -87,7 +91,7 @@ async def test_it_describes_its_towers(stub: EncoderServiceStub, engine: Encoder
     ],
 )
 async def test_bad_input_is_named_and_the_next_request_works(
-    stub: EncoderServiceStub, request_: EncodeRequest, field: str
+    stub: "EncoderServiceAsyncStub", request_: EncodeRequest, field: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await stub.Encode(request_)
@@ -95,8 +99,8 @@ async def test_bad_input_is_named_and_the_next_request_works(
     assert len((await stub.Encode(EncodeRequest(prompt="a cat"))).embeddings) == 3
 
 
-async def test_bytes_that_are_no_utf8_are_refused(served: Served, stub: EncoderServiceStub) -> None:
-    call = served.channel.unary_unary("/kino.v1.EncoderService/Encode")
+async def test_bytes_that_are_no_utf8_are_refused(served: Served, stub: "EncoderServiceAsyncStub") -> None:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary("/kino.v1.EncoderService/Encode")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"\x0a\x02\xff\xfe")  # field 1: two bytes that are in no UTF-8 text
     assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,9 @@ from kino.v1.rewriter_pb2_grpc import RewriterServiceStub
 from services.rewriter.engine import RewriterEngine
 from tests.services.conftest import Serve, Served
 
+if TYPE_CHECKING:
+    from kino.v1.rewriter_pb2_grpc import RewriterServiceAsyncStub
+
 
 @pytest.fixture
 async def served(serve: Serve) -> Served:
@@ -16,7 +20,7 @@ async def served(serve: Serve) -> Served:
 
 
 @pytest.fixture
-def stub(served: Served) -> RewriterServiceStub:
+def stub(served: Served) -> "RewriterServiceAsyncStub":
     return RewriterServiceStub(served.channel)
 
 
@@ -25,7 +29,7 @@ def engine(tmp_path: Path) -> RewriterEngine:
     return RewriterEngine("nano", "nano", Registry(tmp_path))
 
 
-async def test_served_equals_in_process(stub: RewriterServiceStub, engine: RewriterEngine) -> None:
+async def test_served_equals_in_process(stub: "RewriterServiceAsyncStub", engine: RewriterEngine) -> None:
     prompt = "my blue elephant in the snow!!"
     response = await stub.Rewrite(RewriteRequest(prompt=prompt, seed=3))
     rewriting = engine.rewrite(prompt, 3)
@@ -38,7 +42,7 @@ async def test_served_equals_in_process(stub: RewriterServiceStub, engine: Rewri
     assert response.substitutions
 
 
-async def test_it_describes_itself(stub: RewriterServiceStub) -> None:
+async def test_it_describes_itself(stub: "RewriterServiceAsyncStub") -> None:
     info = (await stub.Describe(RewriterServiceDescribeRequest())).info
     assert (info.component, info.preset, info.ready) == ("rewriter", "nano", True)
     assert (info.limits.prompt_bytes.minimum, info.limits.prompt_bytes.maximum) == (1, 4096)
@@ -57,7 +61,7 @@ async def test_it_describes_itself(stub: RewriterServiceStub) -> None:
     ],
 )
 async def test_bad_input_is_named_and_the_next_request_works(
-    stub: RewriterServiceStub, request_: RewriteRequest, field: str
+    stub: "RewriterServiceAsyncStub", request_: RewriteRequest, field: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await stub.Rewrite(request_)
@@ -67,7 +71,7 @@ async def test_bad_input_is_named_and_the_next_request_works(
     )
 
 
-async def test_the_longest_prompt_is_taken(stub: RewriterServiceStub) -> None:
+async def test_the_longest_prompt_is_taken(stub: "RewriterServiceAsyncStub") -> None:
     response = await stub.Rewrite(RewriteRequest(prompt="zebra " * 682))
     assert response.prompt.startswith(("a ", "an "))
     assert sum(row.asked.count("zebra") for row in response.substitutions) == 682
