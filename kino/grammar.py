@@ -10,7 +10,7 @@ language model may put into a draft.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import regex
@@ -33,28 +33,37 @@ class Slot:
         pieces: value to its piece of the sentence, leading space or comma included; "" where it goes unsaid.
         phrases: what people type, in lower case, to the values it may mean.
         instead: how a person is told of the value that was taken, "{}" standing for it.
+        stand_ins: what people type and no value means, to the value that is nearest.
+        default: the value where the prompt asks for none; "" to leave the choice open.
     """
 
     name: str
     pieces: Mapping[str, str]
     phrases: Mapping[str, Sequence[str]]
     instead: str
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    default: str = ""
 
 
 @dataclass(frozen=True)
 class Mention:
-    """A phrase of a prompt: words `start` to `stop`; slot and values are empty where the grammar does not know it."""
+    """A phrase of a prompt: words `start` to `stop`; slot and values are empty where the grammar does not know it.
+
+    Args:
+        means: whether the phrase means the values; else the one value only stands in for it.
+    """
 
     start: int
     stop: int
     phrase: str
     slot: str = ""
     values: tuple[str, ...] = ()
+    means: bool = True
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One slot of a draft: the value, whether the prompt left it open, and the unknown phrase that it stands for."""
+    """One slot of a draft: the value, whether the prompt left it open, and the phrase that it stands in for."""
 
     value: str
     is_open: bool = False
@@ -63,24 +72,33 @@ class Choice:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a draft may hold: one of the named values of each slot, or, where none is named, any value.
+    """What a draft may hold: what the prompt names; else what stands in for it; else any value, or the default.
 
     Args:
         named: slot to the values that the prompt names.
-        askable: runs of one to three unknown words, which a slot that is not named may quote as what it stands for.
+        stand_ins: slot to (phrase, value) of what the prompt asks for and only has a stand-in.
+        defaults: slot to its default, where it has one.
+        askable: runs of one to three unknown words, which a slot without any of these may quote.
     """
 
     named: Mapping[str, Sequence[str]]
+    stand_ins: Mapping[str, Sequence[tuple[str, str]]]
+    defaults: Mapping[str, str]
     askable: Sequence[str]
 
     def admit(self, choices: Mapping[str, Choice]) -> bool:
         """Whether the choices keep to these limits."""
-        return all(
-            choice.value in self.named[slot] and not choice.asked
-            if self.named[slot]
-            else not choice.asked or choice.asked in self.askable
-            for slot, choice in choices.items()
-        )
+        return all(self._admits(slot, choice) for slot, choice in choices.items())
+
+    def _admits(self, slot: str, choice: Choice) -> bool:
+        if self.named[slot]:
+            return choice.value in self.named[slot] and not choice.asked
+        if self.stand_ins[slot]:
+            return (choice.asked, choice.value) in self.stand_ins[slot]
+        if choice.asked:
+            return choice.asked in self.askable
+        default = self.defaults[slot]
+        return not default or (choice.value == default and not choice.is_open)
 
 
 def words(text: str) -> list[str]:
@@ -100,12 +118,14 @@ class Grammar:
     def __init__(self, slots: Sequence[Slot], ignored: Iterable[str]) -> None:
         self.slots = tuple(slots)
         self.ignored = frozenset(ignored)
-        self._known: dict[tuple[str, ...], tuple[str, tuple[str, ...]] | None] = {
+        self._known: dict[tuple[str, ...], tuple[str, tuple[str, ...], bool] | None] = {
             tuple(words(phrase)): None for phrase in self.ignored
         }
         for slot in self.slots:
+            for phrase, value in slot.stand_ins.items():
+                self._known[tuple(words(phrase))] = (slot.name, (value,), False)
             for phrase, values in slot.phrases.items():
-                self._known[tuple(words(phrase))] = (slot.name, tuple(values))
+                self._known[tuple(words(phrase))] = (slot.name, tuple(values), True)
         self._longest = max(len(key) for key in self._known)
         groups = (f"(?P<{slot.name}>{_either(slot.pieces.values())})" for slot in self.slots)
         self._sentence = regex.compile("".join(groups))
@@ -117,11 +137,7 @@ class Grammar:
 
     def to_config(self) -> dict[str, Any]:
         """This grammar as plain data, for a manifest."""
-        slots = [{name: getattr(slot, name) for name in ("name", "instead")} for slot in self.slots]
-        for row, slot in zip(slots, self.slots, strict=True):
-            row["pieces"] = dict(slot.pieces)
-            row["phrases"] = {phrase: list(values) for phrase, values in slot.phrases.items()}
-        return {"slots": slots, "ignored": sorted(self.ignored)}
+        return {"slots": [asdict(slot) for slot in self.slots], "ignored": sorted(self.ignored)}
 
     @property
     def longest_draft(self) -> int:
@@ -153,7 +169,7 @@ class Grammar:
                     known = self._known[tuple(said[start:stop])]
                     break
             else:
-                stop, known = start + 1, ("", ())
+                stop, known = start + 1, ("", (), False)
             if known is not None:
                 mentions.append(Mention(start, stop, " ".join(said[start:stop]), *known))
             start = stop
@@ -161,12 +177,14 @@ class Grammar:
 
     def limits(self, prompt: str) -> Limits:
         """What a draft of a prompt may hold."""
-        mentions = self.find(prompt)
-        named = {
-            slot.name: [value for mention in mentions if mention.slot == slot.name for value in mention.values]
-            for slot in self.slots
+        mentions, names = self.find(prompt), [slot.name for slot in self.slots]
+        known = {name: [mention for mention in mentions if mention.slot == name] for name in names}
+        named = {name: [value for row in rows if row.means for value in row.values] for name, rows in known.items()}
+        stand_ins = {
+            name: [(row.phrase, row.values[0]) for row in rows if not row.means] for name, rows in known.items()
         }
-        return Limits(named, _runs([mention for mention in mentions if not mention.slot]))
+        defaults = {slot.name: slot.default for slot in self.slots}
+        return Limits(named, stand_ins, defaults, _runs([mention for mention in mentions if not mention.slot]))
 
     def drafts(self, prompt: str, written: Sequence[str] = ()) -> "regex.Pattern[str]":
         """The drafts within the `limits` of a prompt, one named group a slot.
@@ -179,10 +197,18 @@ class Grammar:
         askable = _either(run for run in limits.askable if used.isdisjoint(run.split()))
         slots = [f"(?P<{slot.name}>{regex.escape(part)})" for slot, part in zip(self.slots, written, strict=False)]
         for slot in self.slots[len(written) :]:
-            named = limits.named[slot.name]
-            mark = "\\?" if named else f"(?:\\?|{askable}{INSTEAD})"
-            slots.append(f"(?P<{slot.name}>{mark}?{_either(named or slot.pieces)})")
+            slots.append(f"(?P<{slot.name}>{self._choices(slot, limits, askable)})")
         return regex.compile(regex.escape(BETWEEN).join(slots))
+
+    def _choices(self, slot: Slot, limits: Limits, askable: str) -> str:
+        """A pattern of what the draft may hold for a slot, `askable` being that of the runs it may quote."""
+        named, stand_ins = limits.named[slot.name], limits.stand_ins[slot.name]
+        if named:
+            return f"\\??{_either(named)}"
+        if stand_ins:
+            return _either(f"{phrase}{INSTEAD}{value}" for phrase, value in stand_ins)
+        instead = f"{askable}{INSTEAD}{_either(slot.pieces)}"
+        return f"(?:{instead}|{regex.escape(slot.default) if slot.default else f'[?]?{_either(slot.pieces)}'})"
 
     def draft(self, choices: Mapping[str, Choice]) -> str:
         """The draft of these choices, one for each slot."""
@@ -219,8 +245,8 @@ def _either(options: Iterable[str]) -> str:
     return f"(?:{'|'.join(map(regex.escape, ordered))})" if ordered else "(?!)"
 
 
-def _slot(name: str, pieces: dict[str, str], instead: str) -> Slot:
-    return Slot(name, pieces, {value: [value] for value in pieces}, instead)
+def _slot(name: str, pieces: dict[str, str], instead: str, default: str = "") -> Slot:
+    return Slot(name, pieces, {value: [value] for value in pieces}, instead, {}, default)
 
 
 SMALL = Grammar(
@@ -231,7 +257,7 @@ SMALL = Grammar(
             "motion", {"moves left": " moves left", "moves right": " moves right", "spins": " spins"}, "it {} instead"
         ),
         _slot("place", {"meadow": " in a meadow", "snow": " in the snow", "city": " in a city"}, "chose the {}"),
-        _slot("camera", {"still": "", "pans left": ", the camera pans left"}, "camera: {}"),
+        _slot("camera", {"still": "", "pans left": ", the camera pans left"}, "camera: {}", "still"),
     ],
     ("a", "an", "the", "in", "and", "with", "while", "camera"),
 )

@@ -56,10 +56,13 @@ def _known(
     model: str,
     result: Account,
 ) -> None:
-    value = choices[mention.slot].value
-    if value in mention.values:
+    choice = choices[mention.slot]
+    value = choice.value
+    if mention.means and value in mention.values:
         result.kept.append(mention.phrase)
-    elif any(other.slot == mention.slot and value in other.values for other in mentions):
+    elif not mention.means and choice.asked == mention.phrase:
+        result.substitutions.append(_instead(grammar, mention.slot, value, mention.phrase, model))
+    elif any(other.slot == mention.slot and value in other.values for other in mentions if other is not mention):
         reason = f"one {mention.slot} at a time in {model}: left out {mention.phrase}"
         result.substitutions.append(Substitution(mention.phrase, "", reason))
     else:

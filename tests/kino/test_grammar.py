@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_limits_admit_what_the_pattern_matches() -> None:
     admitted = [SMALL.limits(prompt).admit(choices) for choices in cases]
     assert admitted == [True, False, True, False, False, True]
     assert admitted == [bool(SMALL.drafts(prompt).fullmatch(SMALL.draft(choices))) for choices in cases]
+
+
+def test_what_has_a_stand_in_is_quoted_with_it() -> None:
+    slots = [replace(slot, stand_ins={"dog": "cat"}) if slot.name == "object" else slot for slot in SMALL.slots]
+    grammar = Grammar(slots, SMALL.ignored)
+    assert [(m.phrase, m.values, m.means) for m in grammar.find("a dog")] == [("dog", ("cat",), False)]
+    assert grammar.drafts("a dog").fullmatch("?red | dog>cat | ?spins | ?snow | still")
+    assert not grammar.drafts("a dog").fullmatch("?red | ?ball | ?spins | ?snow | still")
+    assert grammar.limits("a dog").admit(chosen(object=Choice("cat", asked="dog")))
+    assert not grammar.limits("a dog").admit(chosen(object=Choice("ball", asked="dog")))
+    assert grammar.drafts("a dog and a ball").fullmatch("?red | ball | ?spins | ?snow | still")
+
+
+def test_a_slot_with_a_default_keeps_it_unless_asked() -> None:
+    assert not SMALL.drafts("a cat").fullmatch("?red | cat | ?spins | ?snow | pans left")
+    assert not SMALL.drafts("a cat").fullmatch("?red | cat | ?spins | ?snow | ?still")
+    assert SMALL.drafts("a cat, orbit").fullmatch("?red | cat | ?spins | ?snow | orbit>pans left")
+    assert SMALL.limits("a cat").admit(chosen())
+    assert not SMALL.limits("a cat").admit(chosen(camera=Choice("pans left")))
 
 
 def test_a_draft_is_read_as_it_was_written() -> None:

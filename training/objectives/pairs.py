@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from kino.grammar import MAX_ASKED, Choice
+from kino.grammar import MAX_ASKED, Choice, words
 from training.objectives.wishes import lists, plain_grammar, wordings
 from training.world.captions import caption
 from training.world.scene import sample
@@ -152,7 +152,8 @@ def _decide(wish: Wish, slot: str, rng: np.random.Generator) -> None:
         wish.choices[slot] = Choice("still")
     else:
         drawn = wish.choices["object"].value if slot != "object" else ""
-        natural = {"motion": NATURAL_MOTIONS, "place": NATURAL_PLACES}.get(slot, {}).get(drawn, ())
+        tables = {"motion": NATURAL_MOTIONS, "place": NATURAL_PLACES}
+        natural = tables[slot].get(drawn, ()) if slot in tables else ()
         wish.choices[slot] = Choice(_pick(rng, natural) if natural and rng.random() < 0.8 else value, is_open=True)
 
 
@@ -166,12 +167,9 @@ def _name(wish: Wish, slot: str, value: str, phrase: str, rng: np.random.Generat
 
 
 def _stand_in(wish: Wish, slot: str, value: str, phrase: str) -> None:
-    """Ask by a phrase that the grammar does not know; the draft quotes its first run of unknown words."""
-    unknown = [mention for mention in plain_grammar().find(phrase) if not mention.slot]
-    run = [mention for i, mention in enumerate(unknown) if mention.start - unknown[0].start == i]
-    asked = " ".join(mention.phrase for mention in run)
+    """Ask by a phrase that means no value; the draft quotes it."""
+    asked = " ".join(words(phrase))
     assert 0 < len(asked) <= MAX_ASKED, phrase
-    assert len(run) <= 3, phrase
     wish.phrases[slot], wish.choices[slot] = phrase, Choice(value, asked=asked)
 
 

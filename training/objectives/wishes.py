@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kino.grammar import Grammar, Slot
 from training.world.scene import CAMERAS, COLOURS, MOTIONS, OBJECTS, PLACES
-from training.world.words import CAMERA_WORDS, COLOUR_WORDS, NOUNS, PLACE_PHRASES, VERBS, WHERE
+from training.world.words import CAMERA_WORDS, COLOUR_WORDS, NOUNS, PLACE_PHRASES, SETTINGS, VERBS, WHERE
 
 INSTEAD = {
     "colour": "made it {}",
@@ -38,7 +38,7 @@ def wordings() -> dict[str, dict[str, Wording]]:
         "colour": {value: COLOUR_WORDS[value] for value in COLOURS},
         "object": {value: NOUNS[value] for value in OBJECTS},
         "motion": {value: tuple(form for pair in VERBS[value] for form in pair) for value in MOTIONS},
-        "place": {value: (*WHERE[value], PLACE_PHRASES[value]) for value in PLACES},
+        "place": {value: (*WHERE[value], *SETTINGS[value], PLACE_PHRASES[value]) for value in PLACES},
         "camera": {value: tuple(form for pair in CAMERA_WORDS[value] for form in pair) for value in CAMERAS},
     }
     own, foreign = lists()["own"], lists()["foreign"]
@@ -70,5 +70,7 @@ def plain_grammar() -> Grammar:
         if name == "place":
             phrases = {phrase: [place] for phrase, place in scenery.items() if place}
         phrases |= {phrase: [value] for value, wording in values.items() for phrase in wording.own}
-        slots.append(Slot(name, pieces[name], phrases, INSTEAD[name]))
+        stand_ins = {phrase: value for value, wording in values.items() for phrase in wording.foreign}
+        default = "still" if name == "camera" else ""
+        slots.append(Slot(name, pieces[name], phrases, INSTEAD[name], stand_ins, default))
     return Grammar(slots, (*lists()["ignored"], *(phrase for phrase, place in scenery.items() if not place)))

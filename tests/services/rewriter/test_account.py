@@ -1,4 +1,6 @@
-from kino.grammar import SMALL, Choice
+from dataclasses import replace
+
+from kino.grammar import SMALL, Choice, Grammar
 from services.rewriter.account import Account, Substitution, account
 
 CAT = {"colour": "red", "object": "cat", "motion": "spins", "place": "snow", "camera": "still"}
@@ -36,6 +38,18 @@ def test_a_second_value_of_a_slot_is_left_out() -> None:
     assert [(row.asked, row.drawn, row.reason) for row in result.substitutions] == [
         ("blue", "", "one colour at a time in mini: left out blue"),
         ("ball", "", "one object at a time in mini: left out ball"),
+    ]
+
+
+def test_of_two_that_have_stand_ins_one_is_drawn() -> None:
+    slots = [
+        replace(slot, stand_ins={"dog": "cat", "fox": "cat"}) if slot.name == "object" else slot for slot in SMALL.slots
+    ]
+    choices = {name: Choice(value) for name, value in CAT.items()} | {"object": Choice("cat", asked="fox")}
+    result = account(Grammar(slots, SMALL.ignored), "a fox and a dog", choices, "mini")
+    assert [(row.asked, row.drawn, row.reason) for row in result.substitutions] == [
+        ("fox", "cat", "no fox in mini: drew a cat"),
+        ("dog", "", "one object at a time in mini: left out dog"),
     ]
 
 
