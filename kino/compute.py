@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -109,7 +109,7 @@ class ComputeQueue:
             await asyncio.wait([future])
             raise
 
-    async def iterate(self, steps: Iterator[T]) -> AsyncIterator[T]:
+    async def iterate(self, steps: Iterator[T]) -> AsyncGenerator[T]:
         """Yield what `steps` yields, each step computed in the worker; leaving early closes the iterator there."""
         try:
             while True:

@@ -167,7 +167,8 @@ def as_kino_error(error: BaseException) -> KinoError:
         case TimeoutError():
             return DeadlineExceededError("the time allowed for the call is over")
     if _is_out_of_memory(error):
-        return ResourceExhaustedError("too big for the memory of the device: ask for fewer or smaller frames")
+        figures = f" ({error})" if type(error) is MemoryError and error.args else ""  # torch's own tell of its insides
+        return ResourceExhaustedError(f"too big for the memory of the device{figures}: ask for fewer or smaller frames")
     return InternalError("internal error: the log of the service has the cause under this request id")
 
 

@@ -6,7 +6,7 @@ from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
-from kino.shapes import Grid, Size, latent_grid
+from kino.shapes import ASPECTS, Grid, Size, latent_grid, size_for_aspect
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class VideoLimits:
 
     Args:
         pixels: side of the square whose area every aspect keeps.
-        max_pixels: side of the square whose area no clip may exceed.
+        max_pixels: `pixels` of the largest clips.
         max_frames: longest clip.
         frame_rates: frame rates in frames per second that the row was made for.
     """
@@ -29,8 +29,17 @@ class VideoLimits:
 
     @property
     def max_side(self) -> int:
-        """Longest side of a clip in pixels: twice that of the largest square, room for every aspect."""
-        return 2 * self.max_pixels
+        """Longest side of a clip in pixels: the longest of any aspect."""
+        return max(max(size.height, size.width) for size in self._largest_sizes)
+
+    @property
+    def max_area(self) -> int:
+        """Most pixels of a frame: those of the aspect whose rounding adds most."""
+        return max(size.height * size.width for size in self._largest_sizes)
+
+    @property
+    def _largest_sizes(self) -> list[Size]:
+        return [size_for_aspect(aspect, self.max_pixels) for aspect in ASPECTS]
 
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Latent extent of a clip that keeps the bounds.
@@ -47,8 +56,8 @@ class VideoLimits:
             if not 1 <= value <= maximum:
                 raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
         grid = latent_grid(frames, Size(height, width))
-        if height * width > self.max_pixels**2:
-            raise ValueError(f"height is {height}, must be at most {self.max_pixels**2 // width} at a width of {width}")
+        if height * width > self.max_area:
+            raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
         return grid
 
 
@@ -76,6 +85,14 @@ class Preset:
     rewriter: LmConfig
     video: VideoLimits
     sampler: SamplerDefaults
+
+    @property
+    def text_shapes(self) -> dict[str, tuple[int, int]]:
+        """Most rows of one text and their width, by tower; a tower that is published elsewhere may give up to 512."""
+        return {
+            name: (self.towers[name].max_rows if name in self.towers else 512, width)
+            for name, width in self.dit.text_widths
+        }
 
 
 def text_widths(towers: dict[str, TowerConfig]) -> tuple[tuple[str, int], ...]:

@@ -145,13 +145,13 @@ class GeneratorEngine:
         return task.start
 
     def _checked_rows(self, field: str, rows: Rows) -> Rows:
-        towers = self.preset.towers
+        towers = self.preset.text_shapes
         if set(rows) != set(towers):
             raise ValueError(f"{field} is of {', '.join(rows) or 'no tower'}, must be one each of {', '.join(towers)}")
         for tower, embeddings in rows.items():
-            name, config = f"{field}[{tower}].embeddings", towers[tower]
-            count = min(len(embeddings), config.max_rows) if embeddings.ndim else config.max_rows
-            _check_floats(name, embeddings, (count, config.width))
+            max_rows, width = towers[tower]
+            count = min(len(embeddings), max_rows) if embeddings.ndim else max_rows
+            _check_floats(f"{field}[{tower}].embeddings", embeddings, (count, width))
         return rows
 
     def _needed_bytes(self, grid: Grid, texts: int) -> int:

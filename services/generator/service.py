@@ -101,10 +101,8 @@ class GeneratorServicer(GeneratorServiceServicer):
         sampler, spaces = preset.sampler, manifest.spaces
         info = description.part("generator", manifest, self.config.device)
         info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
-        for name, tower in preset.towers.items():
-            info.text_spaces.append(
-                TextSpace(tower=name, digest=spaces.text[name], width=tower.width, max_tokens=tower.max_rows)
-            )
+        for name, (max_rows, width) in preset.text_shapes.items():
+            info.text_spaces.append(TextSpace(tower=name, digest=spaces.text[name], width=width, max_tokens=max_rows))
         limits = description.video_limits(preset.video, self.config.queue)
         limits.steps.CopyFrom(IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps))
         limits.linear_steps.CopyFrom(IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps))
@@ -134,7 +132,7 @@ class GeneratorServicer(GeneratorServiceServicer):
     def _rows(self, entries: Iterable[Embedding], field: str) -> dict[str, NDArray[np.float32]]:
         """Embeddings by tower; each tower once, each of the space that the model was trained on."""
         rows: dict[str, NDArray[np.float32]] = {}
-        towers, spaces = self.engine.preset.towers, self.engine.manifest.spaces.text
+        towers, spaces = self.engine.preset.text_shapes, self.engine.manifest.spaces.text
         for index, entry in enumerate(entries):
             name = f"{field}[{index}]"
             tower = validate.one_of(entry.tower, f"{name}.tower", tuple(towers))
@@ -144,7 +142,7 @@ class GeneratorServicer(GeneratorServiceServicer):
                 raise FailedPreconditionError(
                     f"{name}.text_space is {entry.text_space[:64]!r}, this generator was trained on {spaces[tower]}"
                 )
-            axes = f"n {towers[tower].width}"
+            axes = f"n {towers[tower][1]}"
             rows[tower] = wire.decode(entry.embeddings, f"{name}.embeddings", axes, store=self.store)
         return rows
 

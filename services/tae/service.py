@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from fractions import Fraction
 from pathlib import Path
@@ -120,7 +120,7 @@ class TaeServicer(TaeServiceServicer):
             await asyncio.to_thread(self._deliver, result, request, kept, path)
         yield TaeServiceDecodeResponse(result=result)
 
-    async def _turn(self, tiles: Iterator[int], frames: int) -> AsyncIterator[Progress]:
+    async def _turn(self, tiles: Iterator[int], frames: int) -> AsyncGenerator[Progress]:
         """Run through tiles on the device; each item says how many of the frames are done."""
         with self.queue.place():
             yield Progress(phase=PHASE_QUEUED)
@@ -149,7 +149,7 @@ class TaeServicer(TaeServiceServicer):
         if request.WhichOneof("source") is None:
             raise InvalidArgumentError("source", "", "a video or frames")
         video = self.engine.preset.video
-        limits = Limits(max_pixels=video.max_pixels**2, max_frames=video.max_frames)
+        limits = Limits(max_pixels=video.max_area, max_frames=video.max_frames)
         with wire.open_media(request.video, "video", ("video", "image"), store=self.store) as file:
             if request.video.media_type.startswith("image/"):
                 return decode_image(file.read(), limits)[None], 0.0

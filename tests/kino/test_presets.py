@@ -28,7 +28,9 @@ def test_a_row_has_its_own_name(preset: Preset) -> None:
 
 def test_parts_of_a_row_fit_each_other(preset: Preset) -> None:
     assert preset.dit.latent_channels == preset.tae.latent_channels
-    assert dict(preset.dit.text_widths) == {name: tower.width for name, tower in preset.towers.items()}
+    for name, tower in preset.towers.items():
+        assert preset.text_shapes[name] == (tower.max_rows, tower.width)
+    assert list(preset.text_shapes) == ["ul2", "byt5", "metaclip"]
 
 
 def test_every_size_of_a_row_has_positions(preset: Preset) -> None:
@@ -67,7 +69,7 @@ def test_the_shipped_row_is_at_most_32_megabytes_in_bfloat16() -> None:
 
 def test_a_clip_within_the_limits_has_its_grid() -> None:
     assert LIMITS.grid(32, 96, 96) == Grid(4, 12, 12)
-    assert LIMITS.grid(1, 64, 256) == Grid(1, 8, 32)
+    assert LIMITS.grid(1, 64, 192) == Grid(1, 8, 24)
     assert LIMITS.grid(64, 128, 128) == Grid(8, 16, 16)
 
 
@@ -76,10 +78,10 @@ def test_a_clip_within_the_limits_has_its_grid() -> None:
     [
         (0, 96, 96, "frames is 0, must be from 1 to 64"),
         (65, 96, 96, "frames is 65, must be from 1 to 64"),
-        (32, -16, 96, "height is -16, must be from 1 to 256"),
-        (32, 96, 272, "width is 272, must be from 1 to 256"),
+        (32, -16, 96, "height is -16, must be from 1 to 192"),
+        (32, 96, 208, "width is 208, must be from 1 to 192"),
         (32, 96, 90, "width is 90, must be a positive multiple of 16"),
-        (32, 144, 128, "height is 144, must be at most 128 at a width of 128"),
+        (32, 144, 128, "height is 144, must be at most 132 at a width of 128"),
     ],
 )
 def test_a_clip_beyond_the_limits_is_refused(frames: int, height: int, width: int, message: str) -> None:

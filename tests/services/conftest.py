@@ -32,7 +32,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(name: str, **settings: Any) -> Served:
-            given = {
+            given: dict[str, Any] = {
                 "preset": "nano",
                 "version": "nano",
                 "store": str(tmp_path / "store"),

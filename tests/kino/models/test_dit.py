@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kino.models.dit import DiT, DitConfig, Positions, RMSNorm, Texts, attend, sinusoids, time_features
+from kino.models.dit import Block, DiT, DitConfig, Positions, RMSNorm, Texts, attend, sinusoids, time_features
 from kino.presets import PRESETS
 from kino.shapes import Grid, Size, latent_grid
 
@@ -22,6 +22,16 @@ def trained(config: DitConfig = CONFIG) -> DiT:
     for linear in (dit.modulation, dit.modulation_out, dit.patch_out):
         linear.weight.normal_(std=0.2)
     return dit
+
+
+def blocks(dit: DiT) -> list[Block]:
+    return [block for block in dit.blocks if isinstance(block, Block)]
+
+
+def set_gains(dit: DiT, *gains: float) -> None:
+    """Set the factor of the positions in each block."""
+    for block, gain in zip(blocks(dit), gains, strict=True):
+        block.position_gain.fill_(gain)
 
 
 def noise(batch: int = 2, channels: int = 16, grid: Grid = Grid(3, 4, 6), seed: int = 0) -> Tensor:
@@ -56,7 +66,7 @@ def test_tokens_are_patches_of_two_by_two_in_the_order_of_time_height_and_width(
     dit = untrained(replace(CONFIG, layers=1))
     dit.patch_in.weight.copy_(torch.eye(64))
     dit.patch_out.weight.copy_(torch.eye(64))
-    dit.blocks[0].position_gain.zero_()
+    set_gains(dit, 0.0)
     nobody = {name: (rows, torch.zeros_like(mask)) for name, (rows, mask) in texts().items()}
     x_t = noise()
     tokens, hidden = dit.features(x_t, TIMES, nobody)
@@ -80,12 +90,16 @@ def test_positions_are_the_sum_of_one_vector_per_axis() -> None:
         torch.testing.assert_close(table.square().mean(dim=1), torch.full((len(table),), 1 / 3))
 
 
+def test_positions_start_at_full_scale_in_the_first_block_alone() -> None:
+    assert [block.position_gain.item() for block in blocks(untrained())] == [1.0, 0.5, 0.5]
+
+
 def test_positions_are_added_to_the_input_of_every_block() -> None:
     dit, grid = trained(), Grid(3, 4, 6)
     entered: list[Tensor] = []
     left: list[Tensor] = []
-    for index, block in enumerate(dit.blocks):
-        block.position_gain.fill_(0.25 * (index + 1))
+    set_gains(dit, 0.25, 0.5, 0.75)
+    for block in blocks(dit):
         block.self_norm.register_forward_hook(lambda module, inputs, output: entered.append(inputs[0]))
         block.register_forward_hook(lambda module, inputs, output: left.append(output))
     dit(noise(), TIMES, texts())
@@ -99,8 +113,7 @@ def test_without_positions_frames_are_a_set() -> None:
     dit, order = trained(), torch.tensor([2, 0, 1])
     moved = dit(noise()[:, :, order], TIMES, texts())
     assert not torch.allclose(moved, dit(noise(), TIMES, texts())[:, :, order], atol=1e-2)
-    for block in dit.blocks:
-        block.position_gain.zero_()
+    set_gains(dit, 0.0, 0.0, 0.0)
     moved = dit(noise()[:, :, order], TIMES, texts())
     torch.testing.assert_close(moved, dit(noise(), TIMES, texts())[:, :, order], atol=1e-4, rtol=1e-4)
 

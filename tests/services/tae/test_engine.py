@@ -78,8 +78,8 @@ def test_tiles_are_computed_only_when_asked_for(engine: TaeEngine) -> None:
         (frames(0), r"frames is 0, must be from 1 to 256"),
         (frames(257, 16, 16), r"frames is 257, must be from 1 to 256"),
         (frames(1, 24, 32), r"height is 24, must be a positive multiple of 16"),
-        (frames(1, 16, 144), r"width is 144, must be from 1 to 128"),
-        (frames(1, 80, 64), r"height is 80, must be at most 64 at a width of 64"),
+        (frames(1, 16, 144), r"width is 144, must be from 1 to 112"),
+        (frames(1, 96, 64), r"height is 96, must be at most 84 at a width of 64"),
     ],
 )
 def test_frames_out_of_bounds_are_refused(engine: TaeEngine, pixels: NDArray[Any], message: str) -> None:
@@ -98,7 +98,7 @@ def test_frames_out_of_bounds_are_refused(engine: TaeEngine, pixels: NDArray[Any
         (grid(2), 17, r"frames is 17, must be from 9 to 16 for 2 latent frames"),
         (grid(2), 0, r"frames is 0, must be from 1 to 256"),
         (grid(2)[:, :, :1], 16, r"height is 8, must be a positive multiple of 16"),
-        (np.zeros((16, 1, 0, 4), np.float32), 1, r"height is 0, must be from 1 to 128"),
+        (np.zeros((16, 1, 0, 4), np.float32), 1, r"height is 0, must be from 1 to 112"),
     ],
 )
 def test_latents_out_of_bounds_are_refused(engine: TaeEngine, latents: NDArray[Any], count: int, message: str) -> None:
