@@ -22,7 +22,7 @@ class Substitution:
 
 @dataclass(frozen=True)
 class Account:
-    """What was kept and what was not, each in the order of the prompt."""
+    """What was kept and what was not, each in the order of the prompt and told once."""
 
     kept: list[str]
     substitutions: list[Substitution]
@@ -45,7 +45,7 @@ def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model:
         if not any(match.groups()):
             continue
         result.substitutions.append(Substitution(match.group(), "", f"{model} cannot show written words: left out"))
-    return result
+    return Account(list(dict.fromkeys(result.kept)), list(dict.fromkeys(result.substitutions)))
 
 
 def _known(

@@ -62,6 +62,12 @@ def test_neighbours_are_told_apart_where_slots_quote_them() -> None:
     assert [(row.asked, row.drawn) for row in result.substitutions] == [("magenta", "red"), ("hippo", "cat")]
 
 
+def test_what_is_said_twice_is_told_once() -> None:
+    result = told("a red red cat with wings and wings")
+    assert result.kept == ["red", "cat"]
+    assert [row.asked for row in result.substitutions] == ["wings"]
+
+
 def test_quoted_words_are_told_as_left_out() -> None:
     result = told('a red cat "GO HOME" in the snow')
     assert result.kept == ["red", "cat", "snow"]
