@@ -60,7 +60,7 @@ class Exporter:
         if request.format not in steps:
             raise InvalidArgumentError("export.format", request.format, "one of FILM, IMAGE")
         events = self._queue.iterate(steps[request.format](request.video))
-        async with self._queue.turn(), aclosing(events):  # type: ignore[type-var]
+        async with self._queue.turn(), aclosing(events):
             async for event in events:
                 yield event
 

@@ -119,7 +119,6 @@ class Generator(generator_pb2_grpc.GeneratorServiceServicer):
         sizes = {"3:2": info_pb2.Size(height=HEIGHT, width=WIDTH), "1:1": info_pb2.Size(height=32, width=32)}
         limits = info_pb2.Limits(
             frames=whole(1, 48, FRAMES),
-            fps=info_pb2.FloatRange(minimum=1, maximum=60, default_value=FPS),
             height=whole(16, 64, HEIGHT),
             width=whole(16, 64, WIDTH),
             size_multiple=16,
@@ -189,7 +188,8 @@ class Tae(tae_pb2_grpc.TaeServiceServicer):
         space = info_pb2.LatentSpace(
             digest=self.behaviour.latent_space, channels=3, temporal_factor=8, spatial_factor=8
         )
-        return tae_pb2.TaeServiceDescribeResponse(info=info("tae", latent_space=space))
+        limits = info_pb2.Limits(fps=info_pb2.FloatRange(minimum=1, maximum=60, default_value=FPS))
+        return tae_pb2.TaeServiceDescribeResponse(info=info("tae", latent_space=space, limits=limits))
 
     async def Decode(
         self, request: tae_pb2.TaeServiceDecodeRequest, context: Any

@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from kino import rpc
 from kino.errors import (
@@ -16,6 +18,7 @@ from kino.errors import (
     FailedPreconditionError,
     InternalError,
     KinoError,
+    NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
     from_rpc_error,
@@ -23,10 +26,10 @@ from kino.errors import (
 )
 from kino.files import FullError
 from kino.store import Store
-from kino.v1 import generator_pb2, graph_pb2, graph_pb2_grpc, tensor_pb2
-from services.graph.cache import StageCache
-from services.graph.calls import CALLS
+from kino.v1 import generator_pb2, graph_pb2, graph_pb2_grpc
+from services.graph.calls import CALLS, Event
 from services.graph.ledger import Ledger
+from services.graph.parts import Retry, persist
 from services.graph.rows import FAILED, SUCCEEDED
 from tests.services.graph.fakes import Services
 from tests.services.graph.harness import Graph, film, until
@@ -173,25 +176,41 @@ async def test_parts_that_do_not_fit_are_refused_before_anything_runs(graph: Gra
     assert graph.services.behaviour.calls == []
 
 
-async def test_a_lost_checkpoint_means_beginning_anew(graph: Graph, store: Store) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_a_failed_generation_left_is_gone_on_from(graph: Graph, store: Store, lost: bool) -> None:
     behaviour = graph.services.behaviour
     undisturbed = await graph.make(fresh=True)
-    behaviour.gate.clear()
-    created = await graph.create()
-    await until(lambda: behaviour.steps[20:])
-    await graph.stub.CancelGeneration(graph_pb2.CancelGenerationRequest(id=created.id))
-    await until(lambda: not behaviour.running)
-    behaviour.gate.set()
+    behaviour.fail_at = [(12, InternalError("a bug"))]
+    assert (await graph.make()).state == FAILED
+    (record,) = store.records.list("checkpoints/")
+    value = store.records.read(record)
+    assert value is not None
+    checkpoint = generator_pb2.Checkpoint.FromString(value)
+    assert checkpoint.step == 10
+    if lost:
+        store.delete(checkpoint.x_t.uri)
     behaviour.steps.clear()
-    behaviour.fail_at = [(12, UnavailableError("gone"))]
-    tensor = tensor_pb2.Tensor(uri=f"kino://sha256/{'0' * 64}")
-    lost = generator_pb2.Checkpoint(step=10, of=20, x_t=tensor)
-    StageCache(store)  # the records of the store are all it has
-    original = graph.service._engine._cache.save_checkpoint
-    graph.service._engine._cache.save_checkpoint = lambda key, _: original(key, lost)  # type: ignore[method-assign]
     made = await graph.make()
-    assert made.state == SUCCEEDED, made.error
+    assert behaviour.steps == list(range(1 if lost else 11, 21))
     assert uris(made) == uris(undisturbed)
+    assert list(store.records.list("checkpoints/")) == []
+    assert lost or not store.exists(checkpoint.x_t.uri)  # nothing of the way is kept
+
+
+async def test_a_checkpoint_that_is_lost_on_the_way_means_beginning_anew() -> None:
+    seen: list[int] = []
+
+    async def attempt(request: Message, seconds: float) -> AsyncGenerator[Event]:
+        assert isinstance(request, generator_pb2.GenerateRequest)
+        seen.append(request.resume_from.step)
+        if request.HasField("resume_from"):
+            raise NotFoundError("the sample is gone")
+        yield generator_pb2.GenerateResult(model_digest="made")
+
+    begun = generator_pb2.GenerateRequest(resume_from=generator_pb2.Checkpoint(step=8))
+    events = [event async for event in persist(attempt, CALLS["generate"], begun, Retry(attempts=1))]
+    assert (seen, events) == ([8, 0], [generator_pb2.GenerateResult(model_digest="made")])
+    assert begun.resume_from.step == 8
 
 
 async def test_a_drained_graph_hands_over_and_the_film_is_the_same(graph: Graph, tmp_path: Path) -> None:
@@ -203,12 +222,11 @@ async def test_a_drained_graph_hands_over_and_the_film_is_the_same(graph: Graph,
     await until(lambda: len(behaviour.steps) >= 7)
     await graph.stop()
     await until(lambda: not behaviour.running)
-    drained = len(behaviour.steps)
     await graph.start()
     made = await graph.end(created.id)
     assert made.state == SUCCEEDED, made.error
     assert uris(made) == uris(undisturbed)
-    assert behaviour.requests[-1].resume_from.step == (drained - 1) // 2 * 2 or behaviour.requests[-1].resume_from.step
+    assert behaviour.requests[-1].resume_from.step >= 4
     assert made.stages[0].cached is False  # this generation made it, under an earlier director
 
 

@@ -71,6 +71,16 @@ def connect(source: str, target: str) -> Change:
     return lambda pipeline: pipeline.edges.append(edge(source, target))
 
 
+def close(source: str, target: str) -> Change:
+    """Feed the first node of the chain, in place of what was set there."""
+
+    def change(pipeline: graph_pb2.Pipeline) -> None:
+        pipeline.nodes[4].rewrite.prompt = ""
+        pipeline.edges.append(edge(source, target))
+
+    return change
+
+
 def output(name: str, source: str) -> Change:
     return lambda pipeline: pipeline.outputs.append(graph_pb2.PipelineOutput(name=name, source=port(source)))
 
@@ -108,16 +118,8 @@ BAD: dict[str, tuple[Change, str, str]] = {
         lambda pipeline: setattr(pipeline.nodes[3].encode, "prompt", "set"), "edges[0].target", "not set already",
     ),
     "an input missing": (lambda pipeline: pipeline.edges.pop(1), "nodes[2].generate.embeddings", "fed by an edge"),
-    "a cycle": (
-        lambda pipeline: (setattr(pipeline.nodes[4].rewrite, "prompt", ""),
-                          pipeline.edges.append(edge("generate.latent_space", "rewrite.prompt"))),
-        "edges", "free of cycles",
-    ),
-    "a node that feeds itself": (
-        lambda pipeline: pipeline.edges.append(edge("rewrite.model_digest", "rewrite.prompt"))
-        or setattr(pipeline.nodes[4].rewrite, "prompt", ""),
-        "edges[4].target", "not set already",
-    ),
+    "a cycle": (close("generate.latent_space", "rewrite.prompt"), "edges", "free of cycles"),
+    "a node that feeds itself": (close("rewrite.model_digest", "rewrite.prompt"), "edges", "rewrite -> rewrite"),
     "no outputs": (lambda pipeline: pipeline.ClearField("outputs"), "outputs", "'0 outputs'"),
     "an output of no node": (output("other", "nowhere.media"), "outputs[1].source.node", "nowhere"),
     "an output of no field": (output("other", "film.nothing"), "outputs[1].source.field", "one of media"),

@@ -1,0 +1,139 @@
+import math
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from kino.errors import InvalidArgumentError
+from kino.store import Store
+from kino.v1 import generator_pb2, graph_pb2, info_pb2, tae_pb2
+from services.graph import orders
+from services.graph.calls import COMPONENTS
+from services.graph.products.text import Infos
+from services.graph.rows import Order
+from tests.services.graph import fakes
+from tests.services.graph.harness import film
+
+
+@pytest.fixture
+async def infos(store: Store) -> Infos:
+    behaviour = fakes.Behaviour()
+    servicers: dict[str, Any] = {
+        "rewriter": fakes.Rewriter(behaviour),
+        "encoder": fakes.Encoder(behaviour, store),
+        "generator": fakes.Generator(behaviour, store),
+        "tae": fakes.Tae(behaviour, store),
+    }
+    return {name: (await servicers[name].Describe(None, None)).info for name in COMPONENTS}
+
+
+async def order(spec: graph_pb2.GenerationSpec, infos: Infos) -> Order:
+    async def describe(names: Collection[str]) -> Infos:
+        return {name: infos[name] for name in names}
+
+    return await orders.prepare("key", spec, False, describe)
+
+
+def image(**fields: Any) -> graph_pb2.GenerationSpec:
+    return graph_pb2.GenerationSpec(text_to_image=graph_pb2.TextToImage(prompt="a red ball", **fields))
+
+
+async def test_a_film_is_five_nodes_with_every_default_filled_in(infos: Infos) -> None:
+    made = await order(film(negative_prompt="blur"), infos)
+    nodes = {node.name: node for node in made.pipeline.nodes}
+    assert list(nodes) == ["rewrite", "encode", "generate", "decode", "export"]
+    assert (nodes["rewrite"].rewrite.prompt, nodes["rewrite"].rewrite.seed) == ("a red ball", 7)
+    assert (nodes["encode"].encode.negative_prompt, nodes["encode"].encode.fps) == ("blur", fakes.FPS)
+    generate = nodes["generate"].generate
+    assert (generate.frames, generate.height, generate.width, generate.seed) == (5, 32, 48, 7)
+    assert generate.sampling == generator_pb2.Sampling(steps=20, linear_steps=250, guidance=4)
+    assert (nodes["decode"].tae_decode.frames, nodes["decode"].tae_decode.fps) == (5, 16)
+    assert [output.name for output in made.pipeline.outputs] == ["film", "contact_sheet"]
+    assert [stage.name for stage in made.outcome.stages] == list(nodes)
+
+
+async def test_seconds_become_whole_frames(infos: Infos) -> None:
+    for seconds, fps, frames in ((1.0, 16, 16), (0.5, 15, 8), (0.001, 16, 1), (3.0, 16, 48)):
+        made = await order(film(seconds=seconds, fps=fps), infos)
+        assert made.pipeline.nodes[2].generate.frames == frames
+
+
+async def test_a_picture_is_one_frame_and_states_no_frame_rate(infos: Infos) -> None:
+    made = await order(image(aspect="1:1", verbatim=True), infos)
+    nodes = {node.name: node for node in made.pipeline.nodes}
+    assert list(nodes) == ["encode", "generate", "decode", "export"]
+    assert nodes["encode"].encode.prompt == "a red ball"
+    assert not nodes["encode"].encode.HasField("fps")
+    assert (nodes["generate"].generate.frames, nodes["generate"].generate.width) == (1, 32)
+    assert nodes["export"].export.format == graph_pb2.EXPORT_FORMAT_IMAGE
+
+
+async def test_an_unset_seed_is_drawn_and_told(infos: Infos) -> None:
+    seeds = {(await order(image(), infos)).seed for _ in range(8)}
+    assert len(seeds) == 8
+    assert (await order(image(seed=0), infos)).seed == 0
+
+
+SIZE = info_pb2.Size
+SAMPLING = generator_pb2.Sampling
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " \n "}, "prompt"),
+        ({"prompt": "a" * 100_000}, "prompt"),
+        ({"prompt": "a\x00b"}, "prompt"),
+        ({"prompt": "🎈🎈"}, "prompt"),
+        ({"negative_prompt": "a\x07b"}, "negative_prompt"),
+        ({"seconds": 0.0}, "seconds"),
+        ({"seconds": -1.0}, "seconds"),
+        ({"seconds": math.nan}, "seconds"),
+        ({"seconds": math.inf}, "seconds"),
+        ({"seconds": 1e308}, "seconds"),
+        ({"seconds": 3.1}, "seconds"),
+        ({"fps": 0}, "fps"),
+        ({"fps": -16}, "fps"),
+        ({"fps": 61}, "fps"),
+        ({"aspect": "5:1"}, "aspect"),
+        ({"aspect": ""}, "aspect"),
+        ({"pixels": SIZE()}, "pixels.height"),
+        ({"pixels": SIZE(height=32, width=-16)}, "pixels.width"),
+        ({"pixels": SIZE(height=33, width=32)}, "pixels.height"),
+        ({"pixels": SIZE(height=32, width=80)}, "pixels.width"),
+        ({"seed": -1}, "seed"),
+        ({"sampling": SAMPLING(steps=0)}, "sampling.steps"),
+        ({"sampling": SAMPLING(steps=101)}, "sampling.steps"),
+        ({"sampling": SAMPLING(linear_steps=10)}, "sampling.linear_steps"),
+        ({"sampling": SAMPLING(linear_steps=1001)}, "sampling.linear_steps"),
+        ({"sampling": SAMPLING(guidance=0.5)}, "sampling.guidance"),
+        ({"sampling": SAMPLING(guidance=math.nan)}, "sampling.guidance"),
+    ],
+)
+async def test_what_is_out_of_bounds_is_refused_by_name(infos: Infos, fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        await order(film(**fields), infos)
+    assert caught.value.field == f"spec.text_to_video.{named}"
+
+
+async def test_no_product_is_refused(infos: Infos) -> None:
+    with pytest.raises(InvalidArgumentError, match="one of text_to_video, text_to_image, pipeline"):
+        await order(graph_pb2.GenerationSpec(), infos)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 129, "ключ", "a\nb"])
+def test_malformed_keys_are_refused(key: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="printable ASCII"):
+        orders.check_key(key)
+
+
+async def test_contents_move_into_the_store(store: Store) -> None:
+    source = tae_pb2.TaeServiceEncodeRequest()
+    source.video.media_type, source.video.data = "video/mp4", b"film"
+    spec = graph_pb2.GenerationSpec()
+    spec.pipeline.nodes.add(name="encode", tae_encode=source)
+    orders.keep_contents(spec, store)
+    kept = spec.pipeline.nodes[0].tae_encode.video
+    assert store.get(kept.uri) == b"film"
+    assert store.stat(kept.uri).media_type == "video/mp4"
