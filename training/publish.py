@@ -33,8 +33,19 @@ from training.recipes import RECIPES, Recipe
 PREFIXES = {"tae": "", "dit": "dit.", "rewriter": ""}
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
+Network = TAE | DiT | LanguageModel | Tower
 
-def network(component: str, preset: Preset) -> nn.Module:
+
+DATA = {
+    "ul2": "captions of the procedural world in `training/world`",
+    "byt5": "words and random letters, as on the world's signs",
+    "metaclip": "captions and small pictures of the procedural world in `training/world`",
+    "rewriter": "prompts made by the rules and word lists of `training/objectives/pairs.py` and `wishes.toml`",
+}
+"""What a component learned from, where that is not clips alone."""
+
+
+def network(component: str, preset: Preset) -> Network:
     """An untrained network of a component."""
     if component == "tae":
         return TAE(preset.tae)
@@ -45,7 +56,7 @@ def network(component: str, preset: Preset) -> nn.Module:
     return Tower(preset.towers[component])
 
 
-def trained_network(recipe: Recipe, runs: Path) -> nn.Module:
+def trained_network(recipe: Recipe, runs: Path) -> Network:
     """The component of a run with its averaged weights; the parts that only training needs are left out."""
     preset = PRESETS[recipe.settings.preset]
     prefix = PREFIXES.get(recipe.component, "tower.")
@@ -129,7 +140,7 @@ def card(recipe: Recipe, run: Path, module: nn.Module) -> str:
         f"- Parameters: {count:,}",
         f"- Steps: {step:,} of {recipe.steps:,}; {hours:.2f} hours on {machine()}",
         f"- Rates: Muon {recipe.matrix_rate}, AdamW {recipe.vector_rate}; weight average {recipe.average_decay}",
-        "- Data: clips of the procedural world in `training/world`, no other source",
+        f"- Data: {DATA.get(recipe.component, 'clips of the procedural world in `training/world`')}; no other source",
         "",
         "## Settings",
         "",

@@ -21,7 +21,7 @@ SHARES = {
 }
 """How often a slot is named, stood in for, named by a word that means nothing to us, or moves; else it is left open."""
 
-NATURAL_MOTIONS = {
+NATURAL_MOTIONS: dict[str, tuple[str, ...]] = {
     "ball": ("bounces", "falls", "moves left", "moves right"),
     "cube": ("spins", "falls", "grows"),
     "star": ("spins", "falls", "rises", "grows"),
@@ -33,7 +33,14 @@ NATURAL_MOTIONS = {
     "rocket": ("rises",),
     "robot": ("moves left", "moves right", "spins", "stays still"),
 }
-NATURAL_PLACES = {"boat": ("beach",), "fish": ("beach",), "star": ("night",), "rocket": ("night",), "car": ("city",)}
+NATURAL_PLACES: dict[str, tuple[str, ...]] = {
+    "boat": ("beach",),
+    "fish": ("beach",),
+    "star": ("night",),
+    "rocket": ("night",),
+    "car": ("city",),
+}
+NATURAL: dict[str, dict[str, tuple[str, ...]]] = {"motion": {**NATURAL_MOTIONS}, "place": {**NATURAL_PLACES}}
 
 OPENINGS = (
     *("" for _ in range(12)),
@@ -152,8 +159,7 @@ def _decide(wish: Wish, slot: str, rng: np.random.Generator) -> None:
         wish.choices[slot] = Choice("still")
     else:
         drawn = wish.choices["object"].value if slot != "object" else ""
-        tables = {"motion": NATURAL_MOTIONS, "place": NATURAL_PLACES}
-        natural = tables[slot].get(drawn, ()) if slot in tables else ()
+        natural = NATURAL.get(slot, {}).get(drawn, ())
         wish.choices[slot] = Choice(_pick(rng, natural) if natural and rng.random() < 0.8 else value, is_open=True)
 
 
