@@ -1,0 +1,70 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kino.presets import PRESETS
+from kino.registry import Registry
+from training.objectives.dit import AlignedDit, DitObjective, patches, sample_latents
+from training.published import PromptEncoder
+from training.recipes import RECIPES
+from training.train import Run, train
+
+RECIPE = replace(RECIPES["dit_nano"], steps=4, log_every=1, validate_every=4, checkpoint_every=2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run(runs: Path) -> Run:
+    return train(RECIPE, runs, resume=False)
+
+
+def test_an_untrained_generator_has_the_loss_of_predicting_nothing(runs: Path) -> None:
+    objective = RECIPE.settings.build(runs)
+    assert isinstance(objective, DitObjective)
+    terms = objective.loss(objective.batch(torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1))
+    batch = objective.batch(torch.Generator().manual_seed(0))
+    # The velocity of unit noise and data x_1 has mean square 1 + mean(x_1^2), up to weights and sampling.
+    assert terms["velocity"].item() == pytest.approx(1 + (batch["x_1"] ** 2).mean().item(), rel=0.25)
+
+
+def test_batches_are_a_function_of_the_generator(runs: Path) -> None:
+    objective = RECIPE.settings.build(runs)
+    first, second = (objective.batch(torch.Generator().manual_seed(5)) for _ in range(2))
+    assert first["prompts"] == second["prompts"]
+    assert torch.equal(first["x_1"], second["x_1"])
+
+
+def test_captions_carry_the_frame_rate_only_for_clips(runs: Path) -> None:
+    objective = RECIPE.settings.build(runs)
+    for seed in range(6):
+        batch = objective.batch(torch.Generator().manual_seed(seed))
+        told = [prompt for prompt in batch["prompts"] if prompt]
+        is_clip = batch["x_1"].shape[2] > 1
+        assert all(prompt.startswith("FPS-16 ") == is_clip for prompt in told)
+
+
+def test_training_moves_the_averaged_weights(run: Run) -> None:
+    assert isinstance(run.average, AlignedDit)
+    assert run.average.dit.patch_out.weight.abs().max() > 0
+
+
+def test_patches_hold_the_four_positions_of_each_token() -> None:
+    coverage = torch.arange(16.0).view(1, 1, 4, 4)
+    assert patches(coverage)[0, 0].tolist() == [0.0, 1.0, 4.0, 5.0]
+    assert patches(coverage)[0, 3].tolist() == [10.0, 11.0, 14.0, 15.0]
+
+
+def test_sampled_latents_follow_the_seed(run: Run, runs: Path) -> None:
+    assert isinstance(run.average, AlignedDit)
+    prompts = PromptEncoder("nano", Registry(runs / "models"))
+    shape = (PRESETS["nano"].tae.latent_channels, 2, 4, 4)
+    with torch.inference_mode():
+        made = [sample_latents(run.average.dit, prompts, ["a red ball"], shape, 2, 4, 2.0, seed) for seed in (1, 1, 2)]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
