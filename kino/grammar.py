@@ -20,6 +20,8 @@ OPEN = "?"
 INSTEAD = ">"
 MAX_ASKED = 24
 """Longest phrase that a draft may quote as asked for, in characters."""
+MAX_RUN = 3
+"""Most unknown words that it may quote together."""
 
 _WORD = regex.compile(r"[\p{L}\p{N}]+(?:['\u2019-][\p{L}\p{N}]+)*|\p{So}")
 
@@ -229,10 +231,10 @@ class Grammar:
 
 
 def _runs(unknown: Sequence[Mention]) -> list[str]:
-    """Every run of one to three neighbouring unknown words that a draft may quote."""
+    """Every run of up to MAX_RUN neighbouring unknown words that a draft may quote."""
     runs = []
     for i in range(len(unknown)):
-        for j in range(i, min(i + 3, len(unknown))):
+        for j in range(i, min(i + MAX_RUN, len(unknown))):
             if unknown[j].start - unknown[i].start != j - i:
                 break
             runs.append(" ".join(mention.phrase for mention in unknown[i : j + 1]))

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kino.grammar import Choice, Grammar, Mention
+from kino.grammar import MAX_RUN, Choice, Grammar, Mention
 from kino.tokens import QUOTES
 
 ALIKE = 0.75
@@ -114,9 +114,9 @@ def _joined(mentions: list[Mention], choices: Mapping[str, Choice]) -> list[Ment
 
 
 def _run(mentions: list[Mention]) -> int:
-    """How many mentions from the first on are unknown neighbours; 1 for a known one."""
+    """How many mentions from the first on are unknown neighbours, as far as a draft may quote; 1 for a known one."""
     size = 1
-    while size < len(mentions) and not mentions[0].slot and _adjoins(mentions[size - 1], mentions[size]):
+    while size < min(len(mentions), MAX_RUN) and not mentions[0].slot and _adjoins(mentions[size - 1], mentions[size]):
         size += 1
     return size
 

@@ -27,8 +27,8 @@ def test_padding_and_neighbours_move_a_row_by_rounding_alone(tower: Tower) -> No
     together = tower(ids, mask)
     for i, length in enumerate((5, 16, 9)):
         alone = tower(ids[i : i + 1, :length], mask[i : i + 1, :length])
-        assert (together[i, :length] - alone[0]).abs().max() < 2e-6  # rows have deviation 1
-    assert (together[0] - tower(ids[:1], mask[:1])[0]).abs().max() < 2e-6
+        assert (together[i, :length] - alone[0]).abs().max() < 1e-5  # rows have deviation 1
+    assert (together[0] - tower(ids[:1], mask[:1])[0]).abs().max() < 1e-5
 
 
 def test_what_stands_under_the_mask_is_never_read(tower: Tower) -> None:
@@ -41,7 +41,7 @@ def test_rows_outside_the_mask_are_zero_and_those_inside_are_normed(tower: Tower
     ids, mask = ids_of(5, 16)
     rows = Tower(CONFIG)(ids, mask)
     assert rows[0, 5:].abs().max() == 0
-    torch.testing.assert_close(rows[mask].square().mean(-1), torch.ones(21), rtol=1e-3, atol=0)
+    torch.testing.assert_close(rows[mask].square().mean(-1), torch.ones(21), rtol=1e-2, atol=0)
 
 
 def test_an_empty_sequence_gives_no_rows_and_an_empty_mask_gives_zeros(tower: Tower) -> None:
