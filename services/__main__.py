@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kino.store import NotFoundError
+from kino.store import NotFoundError, StoreError
 from kino.telemetry import start_logging
 from services import host, local
 from services.service import NAMES, ServiceConfig
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _refuse(FAILED, f"{error.name} is not installed: a service needs kino's extra of its own name", error)
     except OSError as error:
-        return _refuse(FAILED, error.strerror or str(error), error)
+        text = error.strerror or str(error)
+        return _refuse(FAILED, f"{error.filename}: {text}" if error.filename else text, error)
+    except StoreError as error:
+        return _refuse(FAILED, str(error), error)
     except Exception as error:  # noqa: BLE001 - the last place that can say why the process ends; the log has the traceback
         return _refuse(FAILED, f"{type(error).__name__}: {error}", error)
     return OK

@@ -16,7 +16,7 @@ from kino.v1.rewriter_pb2 import RewriteRequest
 from kino.v1.tae_pb2 import TaeServiceDecodeRequest
 from tests.e2e.conftest import Served
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROMPTS = {
     "empty": "",

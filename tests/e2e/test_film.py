@@ -11,7 +11,7 @@ from kino.images import decode_image
 from kino.media import probe, read_video
 from tests.e2e.conftest import Finished, Served
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ORDER = ("film", "a red ball bounces", "--seconds", "0.5", "--seed", "3", "--steps", "3", "--size", "48x32")
 STAGES = ["rewrite", "encode", "generate", "decode", "export"]

@@ -17,7 +17,7 @@ from kino.errors import FailedPreconditionError, NotFoundError
 from kino.v1 import graph_pb2
 from tests.e2e.conftest import START_SECONDS, Finished, Served, start
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 LONG: FilmOptions = {"seconds": 4.0, "size": (64, 64), "steps": 1000, "linear_steps": 1000}
 

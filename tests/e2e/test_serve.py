@@ -12,7 +12,7 @@ import pytest
 from kino.media import probe
 from tests.e2e.conftest import START_SECONDS, Finished
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_serve_on_ray_makes_films_until_it_is_told_to_end(

@@ -1,11 +1,13 @@
 import json
 import logging
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services.__main__ import BAD_INPUT, main
+from services.__main__ import BAD_INPUT, FAILED, main
 from services.local import data_folder, ledger_url, models_folder, ports
 
 
@@ -39,6 +41,42 @@ def keep_logging() -> Iterator[None]:
 def test_a_wrong_setting_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == BAD_INPUT
     assert message in json.loads(capsys.readouterr().out)["error"]
+
+
+def refused(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = main([*arguments, "--data", str(folder), "--models", str(folder / "models")])
+    return code, json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_version_that_is_not_there_is_a_wrong_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = refused(["tae", "--version", "mini-99"], tmp_path, capsys)
+    assert (code, "mini-99" in error) == (BAD_INPUT, True)
+    code, error = refused(["tae", "--preset", "micro"], tmp_path, capsys)
+    assert (code, "micro" in error, "nano" in error) == (BAD_INPUT, True, True)
+
+
+def test_damaged_weights_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "models" / "tae", tmp_path / "models" / "tae")
+    (weights,) = (tmp_path / "models").rglob("model.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    code, error = refused(["tae"], tmp_path, capsys)
+    assert (code, "model.safetensors" in error, "damaged" in error) == (FAILED, True, True)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = [f"tae={port}", "--preset", "nano", "--drain-seconds", "0"]
+        code, error = refused(arguments, tmp_path, capsys)
+    assert (code, error) == (FAILED, f"cannot listen on 127.0.0.1:{port}: Address already in use")
+
+
+def test_a_store_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    code, error = refused(["tae", "--preset", "nano", "--store", str(tmp_path / "taken")], tmp_path, capsys)
+    assert (code, str(tmp_path / "taken") in error) == (FAILED, True)
 
 
 def test_ports_follow_the_graphs_or_are_all_free() -> None:
