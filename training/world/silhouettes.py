@@ -14,11 +14,17 @@ from training.world.segment import Figure, Floats, colour_mask
 
 NUM_ANGLES = 24
 _CELLS = 28
-_REACH = 1.3
-"""Half side of a crop, in units of the square root of the figure's coloured area."""
+_REACH = 2.1
+"""Half side of a crop, in units of the figure's spread."""
 
-_NUM_LOOKS = 8
-_SHADING_WEIGHT = 2.0
+_NUM_LOOKS = 16
+_SHADING_WEIGHT = 1.5
+_TURNING_COST = 0.06
+"""What a turning explanation must gain over an upright one to win: it has more freedom to fit by chance."""
+
+_CLEAR_TURN = 0.03
+"""What turning must gain for the object that won to count as turning."""
+
 _GREY = np.array([0.299, 0.587, 0.114], np.float32) / 255.0
 
 
@@ -60,26 +66,26 @@ def recognise(frames: NDArray[np.uint8], figure: Figure, track: Floats) -> Liken
 
     Args:
         frames: [t h w 3] at the judge's working size.
-        track: centre x, centre y and square root of the coloured area of each frame, in pixels, [t 3].
+        track: centre x, centre y and spread of the coloured pixels of each frame, in pixels, [t 3].
     """
     picks = _complete_frames(figure, track)
     luminance = frames[picks].astype(np.float32) @ _GREY
     scores = _match(figure.mask[picks], luminance, track[picks], _bank(figure.colour))
     progress = picks / max(1, len(frames) - 1)
     still, turning, turns = _explain(scores, progress)
-    best = np.maximum(still, turning)
+    best = np.maximum(still, turning - _TURNING_COST)
     order = np.argsort(best)
     winner = int(order[-1])
     gain = turning[winner] - still[winner]
-    return Likeness(winner, float(best[winner] - best[order[-2]]), float(turns[winner]) if gain > 0.03 else 0.0)
+    return Likeness(winner, float(best[winner] - best[order[-2]]), float(turns[winner]) if gain > _CLEAR_TURN else 0.0)
 
 
 def _complete_frames(figure: Figure, track: Floats) -> NDArray[np.intp]:
     """About evenly spread frames, without those where the figure is cut by the frame's edge, if enough are left."""
     count = len(track)
     mask = figure.mask
-    edge = mask[:, :2].sum((1, 2)) + mask[:, -2:].sum((1, 2)) + mask[:, :, :2].sum((1, 2)) + mask[:, :, -2:].sum((1, 2))
-    usable = np.flatnonzero((edge < 0.1 * np.maximum(track[:, 2], 1.0)) & (track[:, 2] > 0))
+    edge = mask[:, 0].sum(1) + mask[:, -1].sum(1) + mask[:, :, 0].sum(1) + mask[:, :, -1].sum(1)
+    usable = np.flatnonzero((edge < 0.15 * np.maximum(track[:, 2], 1.0)) & (track[:, 2] > 0))
     if len(usable) < min(4, count):
         usable = np.flatnonzero(track[:, 2] > 0)
     spread = np.linspace(0, len(usable) - 1, min(_NUM_LOOKS, len(usable)))
@@ -104,30 +110,37 @@ def _match(masks: Floats, luminance: Floats, track: Floats, bank: _Bank) -> Floa
     return np.asarray((alike - _SHADING_WEIGHT * unlike).max(axis=1))
 
 
-_SHIFT = 0.06
+_SHIFT = 0.12
 _VARIATIONS = np.array(
-    [(dx, dy, scale) for dx in (-_SHIFT, 0, _SHIFT) for dy in (-_SHIFT, 0, _SHIFT) for scale in (0.95, 1.05)],
+    [
+        (dx, dy, scale)
+        for dx, dy in ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
+        for scale in (0.93, 1.05)
+    ],
     np.float32,
 )
-"""Shifts (in units of the figure's size) and scales that make up for an inexact centre or size."""
+"""Shifts (in units of the figure's spread) and scales that make up for an inexact centre or size."""
 
 
 def _crops(images: Floats, track: Floats, variations: Floats) -> Floats:
-    """Square crops [t v n] around each figure, scaled by its size; beyond the frame the border repeats."""
-    blurred = _soften(images)
+    """Square, softened crops [t v n] around each figure, scaled by its spread; beyond the frame all is 0."""
+    blurred = np.pad(_soften(images), ((0, 0), (1, 1), (1, 1)))
     steps = ((np.arange(_CELLS, dtype=np.float32) + 0.5) / _CELLS * 2 - 1) * _REACH
     size = track[:, None, 2] * variations[:, 2]
     x = (track[:, None, 0] + variations[:, 0] * track[:, None, 2])[..., None] + steps * size[..., None]
     y = (track[:, None, 1] + variations[:, 1] * track[:, None, 2])[..., None] + steps * size[..., None]
-    _, height, width = images.shape
-    left, right_share = _neighbours(x, width)
-    top, low_share = _neighbours(y, height)
+    _, height, width = blurred.shape
+    left, right_share = _neighbours(x + 1.0, width)
+    top, low_share = _neighbours(y + 1.0, height)
     frame = np.arange(len(images))[:, None, None, None]
     top, low, left, right = top[..., :, None], top[..., :, None] + 1, left[..., None, :], left[..., None, :] + 1
     u, v = right_share[..., None, :], low_share[..., :, None]
     upper = blurred[frame, top, left] * (1 - u) + blurred[frame, top, right] * u
     lower = blurred[frame, low, left] * (1 - u) + blurred[frame, low, right] * u
-    return np.asarray((upper * (1 - v) + lower * v).reshape(len(images), len(variations), -1))
+    crops = upper * (1 - v) + lower * v
+    crops[..., 1:-1, :] = (crops[..., :-2, :] + 2 * crops[..., 1:-1, :] + crops[..., 2:, :]) / 4
+    crops[..., 1:-1] = (crops[..., :-2] + 2 * crops[..., 1:-1] + crops[..., 2:]) / 4
+    return np.asarray(crops.reshape(len(images), len(variations), -1))
 
 
 def _neighbours(position: Floats, length: int) -> tuple[NDArray[np.intp], Floats]:
@@ -194,20 +207,20 @@ def _template(name: str, colour: int, facing: int, angle: int) -> tuple[Floats, 
 
 
 def centres(mask: Floats) -> Floats:
-    """Centre x, centre y and square root of area of the coloured pixels of each frame [t h w], in pixels, as [t 3].
+    """Centre x, centre y and spread of the coloured pixels of each frame [t h w], in pixels, as [t 3].
 
-    Pixels far from the middle of the bulk weigh less, so that specks elsewhere do not pull. Frames that show nothing
-    have size 0.
+    The spread is the root mean square distance from the centre. Pixels far from the middle of the bulk weigh less, so
+    that specks elsewhere do not pull. Frames that show nothing have spread 0.
     """
     _, height, width = mask.shape
     x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5
+    reach = 1.5 * np.sqrt(mask.sum((1, 2))) + 2.0
     weights = mask**2
     for _ in range(3):
         total = weights.sum((1, 2)) + 1e-6
         centre_x, centre_y = weights.sum(1) @ x / total, weights.sum(2) @ y / total
-        reach = 1.5 * np.sqrt(mask.sum((1, 2))) + 2.0
         distance = ((x - centre_x[:, None]) ** 2)[:, None, :] + ((y - centre_y[:, None]) ** 2)[:, :, None]
         weights = mask / (1.0 + (distance / reach[:, None, None] ** 2) ** 3)
     area = weights.sum((1, 2))
-    seen = area > 0.002 * height * width
-    return np.stack([centre_x, centre_y, np.sqrt(area) * seen], axis=-1).astype(np.float32)
+    spread = np.sqrt((weights * distance).sum((1, 2)) / (area + 1e-6)) * (area > 0.002 * height * width)
+    return np.stack([centre_x, centre_y, spread], axis=-1).astype(np.float32)

@@ -8,7 +8,7 @@ from training.world.segment import Floats
 
 # What each motion does in one cycle: frame widths, frame heights, log of size, hop height, turns.
 TRAVEL, CLIMB, GROWTH, HOP, TURN = 0.52, 0.44, 0.615, 0.29, 0.75
-STILL_BELOW = 0.4
+STILL_BELOW = 0.3
 """Share of the usual extent below which a figure counts as still."""
 
 _HOP_SECONDS = np.linspace(0.55, 1.25, 15)
