@@ -38,6 +38,11 @@ class Objective(Protocol):
 class Settings(Protocol):
     """Frozen settings of an objective, as a recipe row holds them."""
 
+    @property
+    def preset(self) -> str:
+        """Row of kino.presets whose networks are trained."""
+        ...
+
     def build(self, runs: Path) -> Objective:
         """Make the objective; `runs` is where earlier stages left their results."""
         ...

@@ -79,7 +79,7 @@ class Run:
         batch = self.objective.batch(generator)
         with torch.autocast(self.device.type, torch.bfloat16) if recipe.autocast else nullcontext():
             terms = self.objective.loss(batch, generator)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        terms["loss"].backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"{recipe.name}: gradient norm is {norm.item()} at step {self.step}")

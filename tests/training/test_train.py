@@ -12,7 +12,7 @@ from training.train import Run, train
 RECIPE = replace(RECIPES["tae_nano"], steps=6, log_every=1, validate_every=3, checkpoint_every=2)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -21,7 +21,7 @@ def kill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def dying(run: Run) -> dict[str, float]:
         if run.step == step:
-            raise Killed
+            raise KilledError
         return advance(run)
 
     monkeypatch.setattr(Run, "advance", dying)
@@ -36,7 +36,7 @@ def test_a_killed_and_resumed_run_equals_the_undisturbed_one(tmp_path: Path, mon
     whole = train(RECIPE, tmp_path / "whole", resume=False)
     with monkeypatch.context() as patch:
         kill_after(5, patch)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(RECIPE, tmp_path / "killed", resume=False)
     resumed = train(RECIPE, tmp_path / "killed", resume=True)
     assert losses(tmp_path / "killed" / RECIPE.name) == losses(tmp_path / "whole" / RECIPE.name)
@@ -65,14 +65,16 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert curve[-1][1] < curve[0][1]
 
 
-def test_a_checkpoint_survives_a_kill_while_the_next_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_survives_a_kill_while_the_next_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save(tmp_path, {"step": 1})
 
     def dying(state: object, file: object) -> None:
-        raise Killed
+        raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", dying)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             checkpoint.save(tmp_path, {"step": 2})
     assert checkpoint.load(tmp_path) == {"step": 1}

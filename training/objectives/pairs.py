@@ -40,7 +40,8 @@ NATURAL_PLACES: dict[str, tuple[str, ...]] = {
     "rocket": ("night",),
     "car": ("city",),
 }
-NATURAL: dict[str, dict[str, tuple[str, ...]]] = {"motion": {**NATURAL_MOTIONS}, "place": {**NATURAL_PLACES}}
+NATURAL = {"motion": NATURAL_MOTIONS, "place": NATURAL_PLACES}
+"""Which motions and places go with an object that is named alone."""
 
 OPENINGS = (
     *("" for _ in range(12)),
