@@ -7,18 +7,21 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import grpc
 import ray
 from google.protobuf.message import Message
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation, gRPCOptions
+from ray.serve.generated import serve_pb2, serve_pb2_grpc
 from ray.serve.handle import DeploymentHandle
 
-from kino.errors import InternalError, as_kino_error
+from kino.errors import InternalError, UnavailableError, as_kino_error
 from kino.interceptors import REQUEST_ID_KEY
 from kino.store import open_store
 from kino.telemetry import request_id
@@ -34,6 +37,7 @@ from services.service import ServiceConfig
 APPLICATION = "kino"
 SERVICER = "kino.v1.graph_pb2_grpc.add_GraphServiceServicer_to_server"
 _DRAIN_SECONDS = 60.0
+_ROUTE_SECONDS = 60.0
 _INGRESS_CALLS = 1000  # most of them watch, which costs nothing
 _OBJECT_STORE_BYTES = 128 << 20
 _CPUS = {"num_cpus": 0.0}  # the deployments wait for others; what computes are the services
@@ -217,12 +221,32 @@ class RayGraph:
             http_options=HTTPOptions(host="127.0.0.1", port=http_port),
             grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=[SERVICER]),
         )
-        serve.run(application, name=APPLICATION, route_prefix=None)
+        serve.run(application, name=APPLICATION)
+        _wait_for_route(f"{self._host}:{grpc_port}")
         return grpc_port
 
     def _stop(self) -> None:
         serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+
+
+def _wait_for_route(address: str) -> None:
+    """Return once the proxy knows the application, which it learns a moment after that runs."""
+    until = time.monotonic() + _ROUTE_SECONDS
+    with grpc.insecure_channel(address) as channel:
+        stub = serve_pb2_grpc.RayServeAPIServiceStub(channel)
+        while APPLICATION not in _applications(stub):
+            if time.monotonic() > until:
+                raise UnavailableError(f"the proxy at {address} did not find the application in {_ROUTE_SECONDS:g} s")
+            time.sleep(0.1)
+
+
+def _applications(stub: Any) -> list[str]:
+    try:
+        return list(stub.ListApplications(serve_pb2.ListApplicationsRequest(), wait_for_ready=True).application_names)
+    except grpc.RpcError as error:
+        _log.debug("the proxy does not answer yet", extra={"error": str(error)})
+        return []
 
 
 async def _answer(method: Callable[[Q, Any], Awaitable[Message]], request: Q, context: Any) -> Message:

@@ -223,19 +223,19 @@ class Services:
 
     def __init__(self, store: Store) -> None:
         self.behaviour = Behaviour()
-        self._store = store
+        self.store = store
         self._servers: dict[str, Server] = {}
         self.addresses: dict[str, str] = {}
 
     async def start(self, *names: str) -> None:
         servicers: dict[str, tuple[Any, Any]] = {
             "rewriter": (Rewriter(self.behaviour), rewriter_pb2_grpc.add_RewriterServiceServicer_to_server),
-            "encoder": (Encoder(self.behaviour, self._store), encoder_pb2_grpc.add_EncoderServiceServicer_to_server),
+            "encoder": (Encoder(self.behaviour, self.store), encoder_pb2_grpc.add_EncoderServiceServicer_to_server),
             "generator": (
-                Generator(self.behaviour, self._store),
+                Generator(self.behaviour, self.store),
                 generator_pb2_grpc.add_GeneratorServiceServicer_to_server,
             ),
-            "tae": (Tae(self.behaviour, self._store), tae_pb2_grpc.add_TaeServiceServicer_to_server),
+            "tae": (Tae(self.behaviour, self.store), tae_pb2_grpc.add_TaeServiceServicer_to_server),
         }
         for name in names or servicers:
             port = int(self.addresses[name].rpartition(":")[2]) if name in self.addresses else 0

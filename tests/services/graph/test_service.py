@@ -152,7 +152,7 @@ async def test_cancelling_reaches_the_sampler(graph: Graph) -> None:
     behaviour = graph.services.behaviour
     behaviour.gate.clear()
     created = await graph.create()
-    await until(lambda: behaviour.steps)
+    await graph.reach(created.id, lambda seen: seen.stages[2].step == 1)
     response = await graph.stub.CancelGeneration(graph_pb2.CancelGenerationRequest(id=created.id))
     assert response.generation.state == CANCELLED
     await until(lambda: not behaviour.running)
