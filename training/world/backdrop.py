@@ -14,6 +14,9 @@ _SIDE = 48
 """Short side of the frames on which scenery is compared."""
 
 _ROWS = 12
+_SMEAR = 4
+"""Frames before and after in which a figure may leave a ghost where it was or will be."""
+
 _PAIR_SECONDS = 0.5
 _NUM_PAIRS = 6
 _NOISE = 0.1
@@ -31,7 +34,9 @@ def scenery_pixels(mask: Floats) -> NDArray[np.bool_]:
     rows, columns = _grid(height, width)
     coarse = np.maximum.reduceat(mask, np.arange(rows) * height // rows, axis=1)
     coarse = np.maximum.reduceat(coarse, np.arange(columns) * width // columns, axis=2) > 0.3
-    grown = _dilate(coarse, 3)
+    around = np.pad(coarse, ((_SMEAR, _SMEAR), (0, 0), (0, 0)))
+    smeared = np.any([around[step : step + len(coarse)] for step in range(2 * _SMEAR + 1)], axis=0)
+    grown = _dilate(smeared, 3)
     below = np.maximum.accumulate(grown, axis=1)
     below[:, : rows * 3 // 4] = grown[:, : rows * 3 // 4]
     return np.asarray(~below)

@@ -143,7 +143,7 @@ def _crops(images: Floats, track: Floats, variations: Floats) -> Floats:
     return np.asarray(crops.reshape(len(images), len(variations), -1))
 
 
-def _neighbours(position: Floats, length: int) -> tuple[NDArray[np.intp], Floats]:
+def _neighbours(position: NDArray[np.floating], length: int) -> tuple[NDArray[np.intp], Floats]:
     """The pixel before each position and the share of the pixel after it."""
     inside = np.clip(position - 0.5, 0, length - 1.001)
     before = inside.astype(np.intp)

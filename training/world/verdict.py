@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from math import sqrt
 
+from training.intervals import wilson
 from training.world.scene import Scene
 
 ATTRIBUTES = ("object", "colour", "motion", "place", "camera")
@@ -40,11 +40,8 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval after Wilson (1927), which holds near 0 and 1 and for small counts."""
-        z = 1.959964
-        middle = (self.right + z * z / 2) / (self.count + z * z)
-        half = z / (self.count + z * z) * sqrt(self.right * (self.count - self.right) / self.count + z * z / 4)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        """The 95 % interval after Wilson."""
+        return wilson(self.right, self.count)
 
     def __str__(self) -> str:
         """For example "0.950 [0.888, 0.978] n 100"."""
