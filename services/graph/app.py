@@ -234,7 +234,7 @@ def _wait_for_route(address: str) -> None:
     """Return once the proxy knows the application, which it learns a moment after that runs."""
     until = time.monotonic() + _ROUTE_SECONDS
     with grpc.insecure_channel(address) as channel:
-        stub = serve_pb2_grpc.RayServeAPIServiceStub(channel)
+        stub = serve_pb2_grpc.RayServeAPIServiceStub(channel)  # type: ignore[no-untyped-call]
         while APPLICATION not in _applications(stub):
             if time.monotonic() > until:
                 raise UnavailableError(f"the proxy at {address} did not find the application in {_ROUTE_SECONDS:g} s")
@@ -243,7 +243,8 @@ def _wait_for_route(address: str) -> None:
 
 def _applications(stub: Any) -> list[str]:
     try:
-        return list(stub.ListApplications(serve_pb2.ListApplicationsRequest(), wait_for_ready=True).application_names)
+        request = serve_pb2.ListApplicationsRequest()  # type: ignore[attr-defined]
+        return list(stub.ListApplications(request, wait_for_ready=True).application_names)
     except grpc.RpcError as error:
         _log.debug("the proxy does not answer yet", extra={"error": str(error)})
         return []
