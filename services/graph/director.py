@@ -14,7 +14,7 @@ from functools import partial
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram
 
-from kino.errors import FailedPreconditionError, InternalError, UnavailableError, to_status
+from kino.errors import FailedPreconditionError, InternalError, KinoError, UnavailableError, to_status
 from kino.store import Store, digest_of
 from kino.telemetry import request_id
 from kino.v1 import graph_pb2, info_pb2, media_pb2, rewriter_pb2
@@ -178,8 +178,9 @@ class Director:
                 stage.CopyFrom(graph_pb2.Stage(name=stage.name, call=stage.call, state=graph_pb2.STAGE_STATE_PENDING))
         infos = await self._describe(plan, stages)
         check_fit(plan, infos)
-        await self._ledger.begin(claim.id, self.owner)
-        reporter = _Reporter(partial(self._ledger.report, claim.id, self.owner, outcome), self._pace.report_seconds)
+        begin = partial(self._ledger.begin, claim.id, self.owner)
+        report = partial(self._ledger.report, claim.id, self.owner, outcome)
+        reporter = _Reporter(begin, report, self._pace.report_seconds)
         salt = claim.id if claim.fresh else ""
         try:
             run = Run(plan, infos, stages, reporter.changed, partial(_take_result, outcome), salt)
@@ -191,20 +192,29 @@ class Director:
         return record
 
     async def _describe(self, plan: Plan, stages: Mapping[str, graph_pb2.Stage]) -> dict[str, info_pb2.Info]:
-        """Return what the services say of themselves, by component; one that is away is waited for."""
+        """Return what the services say of themselves, by component; those that are away are waited for."""
+        first = {node.call.component: node for node in reversed(list(plan.nodes.values()))}
+        answers = await asyncio.gather(*map(self._ask, first), return_exceptions=True)
         infos: dict[str, info_pb2.Info] = {}
+        for component, answer in zip(first, answers, strict=True):
+            if isinstance(answer, KinoError):
+                stages[first[component].name].state = graph_pb2.STAGE_STATE_FAILED
+                raise StageError(first[component], answer)
+            if isinstance(answer, BaseException):
+                raise answer
+            infos[component] = answer
+        return {component: infos[component] for component in plan.components}
+
+    async def _ask(self, component: str) -> info_pb2.Info:
         failures = 0
-        for node in plan.nodes.values():
-            while node.call.component not in infos:
-                try:
-                    infos[node.call.component] = await self._engine.describe(node.call.component)
-                except UnavailableError as error:
-                    failures += 1
-                    if failures >= self._retry.attempts:
-                        stages[node.name].state = graph_pb2.STAGE_STATE_FAILED
-                        raise StageError(node, error) from error
-                    await asyncio.sleep(self._retry.wait_seconds(failures))
-        return infos
+        while True:
+            try:
+                return await self._engine.describe(component)
+            except UnavailableError:
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise
+                await asyncio.sleep(self._retry.wait_seconds(failures))
 
     def _artifacts(
         self, plan: Plan, results: Mapping[str, Message], record: graph_pb2.Record
@@ -223,10 +233,12 @@ class Director:
 
 
 class _Reporter:
-    """Writes progress down as it comes, but not more often than asked."""
+    """Writes down that a generation begins, and its progress as it comes, but not more often than asked."""
 
-    def __init__(self, write: Callable[[], Awaitable[None]], least_seconds: float) -> None:
-        self._write, self._least_seconds = write, least_seconds
+    def __init__(
+        self, begin: Callable[[], Awaitable[None]], write: Callable[[], Awaitable[None]], least_seconds: float
+    ) -> None:
+        self._begin, self._write, self._least_seconds = begin, write, least_seconds
         self._changed, self._closed = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._report())
 
@@ -235,12 +247,13 @@ class _Reporter:
         self._changed.set()
 
     async def close(self) -> None:
-        """Stop, after the write under way."""
+        """Stop, after the write under way; raises where the beginning could not be written."""
         self._closed.set()
         self._changed.set()
         await self._task
 
     async def _report(self) -> None:
+        await self._begin()
         while await self._changed.wait() and not self._closed.is_set():
             self._changed.clear()
             try:

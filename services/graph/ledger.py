@@ -93,20 +93,17 @@ class Ledger:
             AlreadyExistsError: the key was used for something else.
             ResourceExhaustedError: `max_queued` generations wait already.
         """
-        found = await self.find(order.idempotency_key, order.digest)
-        if found is not None:
-            return found
+        waiting = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
         try:
             async with self._engine.begin() as connection:
-                query = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
-                num_queued = (await connection.execute(query)).scalar_one()
-                if num_queued >= max_queued:
+                row = (await connection.execute(insertion(order))).mappings().one()
+                num_others = (await connection.execute(waiting)).scalar_one() - 1
+                if num_others >= max_queued:
                     raise ResourceExhaustedError(
-                        f"the graph is busy: {num_queued} generations wait, at most {max_queued} may",
+                        f"the graph is busy: {num_others} generations wait, at most {max_queued} may",
                         retry_after_seconds=_RETRY_SECONDS,
                     )
-                row = (await connection.execute(insertion(order))).mappings().one()
-        except IntegrityError:  # somebody was faster with the same key
+        except IntegrityError:  # the key is taken
             found = await self.find(order.idempotency_key, order.digest)
             if found is None:
                 raise
