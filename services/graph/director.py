@@ -1,12 +1,13 @@
 """The director: takes generations from the ledger, runs them, and writes down what became of them."""
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,13 @@ from kino.errors import FailedPreconditionError, InternalError, KinoError, Unava
 from kino.store import Store, digest_of
 from kino.telemetry import request_id
 from kino.v1 import graph_pb2, info_pb2, media_pb2, rewriter_pb2
-from services.graph.engine import Engine, Run, StageError
+from services.graph.engine import Engine, Run, StageError, VersionChangedError
 from services.graph.export import SOFTWARE
 from services.graph.fit import check_fit
 from services.graph.ledger import Ledger
 from services.graph.parts import Retry
 from services.graph.pipeline import Node, Plan, check
+from services.graph.reporter import Reporter
 from services.graph.rows import FAILED, SUCCEEDED, Claim
 
 _RUNNING = Gauge("kino_generations_running", "Generations that this process runs.")
@@ -172,21 +174,27 @@ class Director:
     async def _run(self, claim: Claim) -> graph_pb2.Record:
         """Run the pipeline, fill in the outcome, and return how it was made."""
         outcome, plan = claim.outcome, check(claim.pipeline, "pipeline")
-        stages = {stage.name: stage for stage in outcome.stages}
-        for stage in outcome.stages:
-            if stage.state != graph_pb2.STAGE_STATE_SUCCEEDED:
-                stage.CopyFrom(graph_pb2.Stage(name=stage.name, call=stage.call, state=graph_pb2.STAGE_STATE_PENDING))
-        infos = await self._describe(plan, stages)
-        check_fit(plan, infos)
         begin = partial(self._ledger.begin, claim.id, self.owner)
         report = partial(self._ledger.report, claim.id, self.owner, outcome)
-        reporter = _Reporter(begin, report, self._pace.report_seconds)
-        salt = claim.id if claim.fresh else ""
+        reporter: Reporter | None = None
         try:
-            run = Run(plan, infos, stages, reporter.changed, partial(_take_result, outcome), salt)
-            results = await self._engine.run(run)
+            for attempt in itertools.count(1):
+                stages = _reset(outcome)
+                infos = await self._describe(plan, stages)
+                check_fit(plan, infos)
+                reporter = reporter or Reporter(begin, report, self._pace.report_seconds)
+                salt = claim.id if claim.fresh else ""
+                run = Run(plan, infos, stages, reporter.changed, partial(_take_result, outcome), salt)
+                try:
+                    results = await self._engine.run(run)
+                    break
+                except StageError as error:
+                    if not isinstance(error.error, VersionChangedError) or attempt >= self._retry.attempts:
+                        raise
+                    _log.info("running again", extra={"generation": claim.id, "reason": str(error)})
         finally:
-            await reporter.close()
+            if reporter is not None:
+                await reporter.close()
         record = graph_pb2.Record(pipeline=claim.pipeline, parts=infos.values(), software=SOFTWARE)
         outcome.artifacts.extend(await asyncio.to_thread(self._artifacts, plan, results, record))
         return record
@@ -232,38 +240,6 @@ class Director:
         return artifacts
 
 
-class _Reporter:
-    """Writes down that a generation begins, and its progress as it comes, but not more often than asked."""
-
-    def __init__(
-        self, begin: Callable[[], Awaitable[None]], write: Callable[[], Awaitable[None]], least_seconds: float
-    ) -> None:
-        self._begin, self._write, self._least_seconds = begin, write, least_seconds
-        self._changed, self._closed = asyncio.Event(), asyncio.Event()
-        self._task = asyncio.create_task(self._report())
-
-    def changed(self) -> None:
-        """There is something to write."""
-        self._changed.set()
-
-    async def close(self) -> None:
-        """Stop, after the write under way; raises where the beginning could not be written."""
-        self._closed.set()
-        self._changed.set()
-        await self._task
-
-    async def _report(self) -> None:
-        await self._begin()
-        while await self._changed.wait() and not self._closed.is_set():
-            self._changed.clear()
-            try:
-                await self._write()
-            except Exception:  # noqa: BLE001 - progress is worth no generation; what counts is written at the end
-                _log.exception("cannot write progress")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), self._least_seconds)
-
-
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -281,6 +257,14 @@ def _fail(claim: Claim, error: Exception, message: str = "") -> None:
     for stage in claim.outcome.stages:
         if stage.state in (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING):
             stage.state = graph_pb2.STAGE_STATE_CANCELLED
+
+
+def _reset(outcome: graph_pb2.Generation) -> dict[str, graph_pb2.Stage]:
+    """Return the stages by name; those that have not succeeded are pending again."""
+    for stage in outcome.stages:
+        if stage.state != graph_pb2.STAGE_STATE_SUCCEEDED:
+            stage.CopyFrom(graph_pb2.Stage(name=stage.name, call=stage.call, state=graph_pb2.STAGE_STATE_PENDING))
+    return {stage.name: stage for stage in outcome.stages}
 
 
 def _take_result(outcome: graph_pb2.Generation, node: Node, result: Message) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 from google.protobuf.message import Message
 
-from kino.errors import InternalError, KinoError, as_kino_error
+from kino.errors import InternalError, KinoError, UnavailableError, as_kino_error
 from kino.store import Store
 from kino.v1 import generator_pb2, graph_pb2, info_pb2, progress_pb2
 from services.graph.cache import StageCache, stage_key
@@ -25,6 +25,10 @@ _STAGE_STATES = {
     progress_pb2.PHASE_RUNNING: graph_pb2.STAGE_STATE_RUNNING,
 }
 _log = logging.getLogger("kino.graph")
+
+
+class VersionChangedError(UnavailableError):
+    """A service became another model version between its description and its answer."""
 
 
 class StageError(Exception):
@@ -103,14 +107,14 @@ class Engine:
         """Return the result of one node, and keep its stage true."""
         watch = _Watch(run.stages[node.name], run.changed)
         try:
-            request = node.bind(results)
-            key = stage_key(node.call, request, run.infos[node.call.component], run.salt)
+            request, info = node.bind(results), run.infos[node.call.component]
+            key = stage_key(node.call, request, info, run.salt)
             found = await asyncio.to_thread(self._cache.load, key, node.call.result)
             if found is not None:
                 watch.found()
                 return found
             watch.sent(waits=node.call.streams)
-            result = await self._flights.join(key, partial(self._execute, node, request, key), watch.progress)
+            result = await self._flights.join(key, partial(self._execute, node, request, info, key), watch.progress)
         except asyncio.CancelledError:
             watch.ended(graph_pb2.STAGE_STATE_CANCELLED)
             raise
@@ -123,7 +127,7 @@ class Engine:
         watch.ended(graph_pb2.STAGE_STATE_SUCCEEDED)
         return result
 
-    async def _execute(self, node: Node, request: Message, key: str, tell: Listener) -> Message:
+    async def _execute(self, node: Node, request: Message, info: info_pb2.Info, key: str, tell: Listener) -> Message:
         """Make one call, from its last checkpoint where there is one, and keep what it gives."""
         if isinstance(request, generator_pb2.GenerateRequest):
             checkpoint = await asyncio.to_thread(self._cache.load_checkpoint, key)
@@ -140,6 +144,9 @@ class Engine:
                     result = event
         if not isinstance(result, node.call.result):
             raise InternalError(f"the {node.call.component} ended its answer without a result")
+        made_by = getattr(result, "model_digest", "")
+        if made_by and made_by != info.digest:  # kept under this key it would pass for the older version's
+            raise VersionChangedError(f"the {node.call.component} became another version while it worked")
         await asyncio.to_thread(self._cache.save, key, result)
         return result
 

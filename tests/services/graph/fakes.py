@@ -176,7 +176,9 @@ class Generator(generator_pb2_grpc.GeneratorServiceServicer):
                 checkpoint = generator_pb2.Checkpoint(step=step, of=of, x_t=tensor)
                 yield generator_pb2.GenerateResponse(checkpoint=checkpoint)
         tensor = wire.encode(x_t, delivery=request.delivery, store=self.store)
-        result = generator_pb2.GenerateResult(latents=tensor, latent_space=SPACE)
+        result = generator_pb2.GenerateResult(
+            latents=tensor, latent_space=SPACE, model_digest=self.behaviour.model_digest
+        )
         yield generator_pb2.GenerateResponse(result=result)
 
 

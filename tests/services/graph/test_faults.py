@@ -1,10 +1,9 @@
 """What breaks, and that the next generation works."""
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +212,20 @@ async def test_a_checkpoint_that_is_lost_on_the_way_means_beginning_anew() -> No
     assert begun.resume_from.step == 8
 
 
+async def test_a_model_that_is_replaced_meanwhile_makes_the_film_anew(graph: Graph) -> None:
+    behaviour = graph.services.behaviour
+    behaviour.gate.clear()
+    created = await graph.create()
+    await until(lambda: behaviour.steps)
+    behaviour.model_digest = "e" * 64
+    behaviour.gate.set()
+    made = await graph.end(created.id)
+    assert made.state == SUCCEEDED, made.error
+    assert behaviour.calls == ["rewrite", "encode", "generate", "generate", "decode"]
+    assert {part.component: part.digest for part in made.record.parts}["generator"] == "e" * 64
+    assert not any(stage.cached for stage in made.stages)
+
+
 async def test_a_drained_graph_hands_over_and_the_film_is_the_same(graph: Graph, tmp_path: Path) -> None:
     behaviour = graph.services.behaviour
     undisturbed = await graph.make(fresh=True)
@@ -256,41 +269,45 @@ async def test_a_killed_graph_goes_on_where_it_was_to_the_same_bytes(
     behaviour.calls.clear()
     behaviour.gate.clear()
 
-    graph = await _spawn(services, tmp_path, free_port)
-    channel = rpc.channel(f"127.0.0.1:{free_port}")
-    stub = graph_pb2_grpc.GraphServiceStub(channel)
+    address = f"127.0.0.1:{free_port}"
     request = graph_pb2.CreateGenerationRequest(idempotency_key="key", spec=film())
-    created = (await stub.CreateGeneration(request)).generation
-    await until(lambda: behaviour.steps)
-    behaviour.step_seconds = 0.05
-    behaviour.gate.set()
-    await until(lambda: len(behaviour.steps) >= 6)
-    os.kill(graph.pid, signal.SIGKILL)
-    await graph.wait()
+    async with spawned(services, tmp_path, free_port) as graph, rpc.channel(address) as channel:
+        stub = graph_pb2_grpc.GraphServiceStub(channel)
+        created = (await stub.CreateGeneration(request)).generation
+        await until(lambda: behaviour.steps)
+        behaviour.step_seconds = 0.05
+        behaviour.gate.set()
+        await until(lambda: len(behaviour.steps) >= 6)
+        graph.kill()
     await until(lambda: not behaviour.running)
     behaviour.step_seconds = 0.0
 
-    heir = await _spawn(services, tmp_path, free_port)
-    found = (await stub.CreateGeneration(request)).generation
-    assert found.id == created.id
-    responses = [response async for response in stub.WatchGeneration(graph_pb2.WatchGenerationRequest(id=created.id))]
-    made = responses[-1].generation
+    async with spawned(services, tmp_path, free_port) as heir, rpc.channel(address) as channel:
+        stub = graph_pb2_grpc.GraphServiceStub(channel)
+        found = (await stub.CreateGeneration(request)).generation
+        assert found.id == created.id
+        watching = stub.WatchGeneration(graph_pb2.WatchGenerationRequest(id=created.id))
+        made = [response.generation async for response in watching][-1]
+    assert heir.returncode == 0
     assert made.state == SUCCEEDED, made.error
     assert uris(made) == uris(expected)
     assert behaviour.calls == ["rewrite", "encode", "generate", "generate", "decode"]
     assert behaviour.requests[-1].resume_from.step >= 4
-    await channel.close()
-    heir.terminate()
-    assert await heir.wait() == 0
 
 
-async def _spawn(services: Services, folder: Path, port: int) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def spawned(services: Services, folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A graph in a process of its own, serving; told to end at the end."""
     peers = [f"--peer={name}={address}" for name, address in services.addresses.items()]
     flags = ["--store", str(folder / "store"), "--data", str(folder / "data"), "--preset", "nano", *peers]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services", f"graph={port}", *flags, stdout=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
-    line = await process.stdout.readline()
-    assert b"ready" in line
-    return process
+    try:
+        assert process.stdout is not None
+        assert b"ready" in await process.stdout.readline()
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
