@@ -18,6 +18,9 @@ _SMEAR = 4
 """Frames before and after in which a figure may leave a ghost where it was or will be."""
 
 _PAIR_SECONDS = 0.5
+_PAN_SECONDS = 0.3
+"""Time between compared frames; shorter for pans, so that scenery that repeats is not taken for its neighbour."""
+
 _NUM_PAIRS = 6
 _NOISE = 0.1
 """Change, summed over bands and channels, that frames of a film at rest may show."""
@@ -59,25 +62,26 @@ def place_distances(frames: NDArray[np.uint8], clear: NDArray[np.bool_]) -> Floa
 def camera_gains(frames: NDArray[np.uint8], clear: NDArray[np.bool_], fps: float) -> dict[str, float]:
     """Which share of the change between frames each camera move explains; "still" gets `_CLEAR_GAIN`.
 
-    Frames half a second apart are compared after undoing each move by each plausible amount. Rows pan by amounts of
-    their own, since near scenery passes faster than far scenery.
+    Frames a moment apart are compared after undoing each move by each plausible amount. Rows pan by amounts of their
+    own, since near scenery passes faster than far scenery.
 
     Args:
         frames: small frames [t h w 3] of the size of `clear`.
     """
-    gap = min(max(1, round(_PAIR_SECONDS * fps)), len(frames) - 1)
     gains = dict.fromkeys(CAMERAS + TILTS, 0.0) | {"still": _CLEAR_GAIN}
-    if gap < 1:
+    if len(frames) < 2:
         return gains
-    starts = np.unique(np.linspace(0, len(frames) - 1 - gap, _NUM_PAIRS).round().astype(int))
     images = _steady(np.ascontiguousarray(np.moveaxis(frames, -1, 0)).astype(np.float32) / 255.0)
-    pairs = _Pairs(images[:, starts], images[:, starts + gap], clear[starts], clear[starts + gap])
-    for name in CAMERAS[1:] + TILTS:
-        moves = _moves(name, gap / fps / _PAIR_SECONDS, frames.shape[2])
-        change, gain = np.stack([pairs.compare(move) for move in moves], axis=1)
-        best = gain.argmax(axis=0) if name.startswith("pans") else np.full(_ROWS, gain.sum(axis=1).argmax())
-        band = np.arange(_ROWS)
-        gains[name] = float(gain[best, band].sum() / (change[best, band].sum() + _NOISE))
+    band = np.arange(_ROWS)
+    for names, apart in ((("pans left", "pans right"), _PAN_SECONDS), (CAMERAS[3:] + TILTS, _PAIR_SECONDS)):
+        gap = min(max(1, round(apart * fps)), len(frames) - 1)
+        starts = np.unique(np.linspace(0, len(frames) - 1 - gap, _NUM_PAIRS).round().astype(int))
+        pairs = _Pairs(images[:, starts], images[:, starts + gap], clear[starts], clear[starts + gap])
+        for name in names:
+            moves = _moves(name, gap / fps, frames.shape[2])
+            change, gain = np.stack([pairs.compare(move) for move in moves], axis=1)
+            best = gain.argmax(axis=0) if name.startswith("pans") else np.full(_ROWS, gain.sum(axis=1).argmax())
+            gains[name] = float(gain[best, band].sum() / (change[best, band].sum() + _NOISE))
     return gains
 
 
@@ -86,18 +90,14 @@ def small(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resample(frames, _SIDE)
 
 
-def _moves(name: str, share: float, width: int) -> list[View]:
-    """What the camera may have done in `share` half seconds, in frame sizes; pans go by whole pixels."""
-    match name:
-        case "pans left" | "pans right":
-            sign = 1 if name == "pans left" else -1
-            return [View(x=sign * step / width) for step in range(1, max(2, round(0.26 * share * width)) + 1)]
-        case "tilts up" | "tilts down":
-            sign = 1 if name == "tilts up" else -1
-            return [View(y=sign * step * share / _SIDE) for step in (2, 4, 6)]
-        case _:
-            sign = 1 if name == "zooms in" else -1
-            return [View(zoom=float(np.exp(sign * rate * share))) for rate in (0.05, 0.08, 0.11, 0.15)]
+def _moves(name: str, seconds: float, width: int) -> list[View]:
+    """What the camera may have done in so many seconds, in frame sizes; pans go by whole pixels."""
+    sign = 1 if name in ("pans left", "tilts up", "zooms in") else -1
+    if name.startswith("pans"):
+        return [View(x=sign * step / width) for step in range(1, max(2, round(0.52 * seconds * width)) + 1)]
+    if name.startswith("tilts"):
+        return [View(y=sign * speed * seconds) for speed in (0.08, 0.17, 0.25)]
+    return [View(zoom=float(np.exp(sign * rate * seconds))) for rate in (0.1, 0.16, 0.22, 0.3)]
 
 
 def _steady(images: Floats) -> Floats:
