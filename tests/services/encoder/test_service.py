@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kino import wire
-from kino.errors import InvalidArgumentError
+from kino.errors import InvalidArgumentError, from_rpc_error
 from kino.registry import Registry
 from kino.v1.encoder_pb2 import EncodeRequest, EncoderServiceDescribeRequest
 from kino.v1.encoder_pb2_grpc import EncoderServiceStub
@@ -93,9 +93,11 @@ async def test_it_describes_its_towers(stub: "EncoderServiceAsyncStub", engine: 
 async def test_bad_input_is_named_and_the_next_request_works(
     stub: "EncoderServiceAsyncStub", request_: EncodeRequest, field: str
 ) -> None:
-    with pytest.raises(InvalidArgumentError) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Encode(request_)
-    assert caught.value.field == field
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidArgumentError)
+    assert error.field == field
     assert len((await stub.Encode(EncodeRequest(prompt="a cat"))).embeddings) == 3
 
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import pytest
 
-from kino.errors import InvalidArgumentError
+from kino.errors import InvalidArgumentError, from_rpc_error
 from kino.registry import Registry
 from kino.v1.rewriter_pb2 import RewriteRequest, RewriterServiceDescribeRequest
 from kino.v1.rewriter_pb2_grpc import RewriterServiceStub
@@ -63,9 +64,11 @@ async def test_it_describes_itself(stub: "RewriterServiceAsyncStub") -> None:
 async def test_bad_input_is_named_and_the_next_request_works(
     stub: "RewriterServiceAsyncStub", request_: RewriteRequest, field: str
 ) -> None:
-    with pytest.raises(InvalidArgumentError) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Rewrite(request_)
-    assert caught.value.field == field
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidArgumentError)
+    assert error.field == field
     assert (await stub.Rewrite(RewriteRequest(prompt="a red cat spins in the snow"))).prompt == (
         "a red cat spins in the snow"
     )
