@@ -187,10 +187,10 @@ def _deployment(kind: type, **options: Any) -> serve.Deployment:
 
 
 class RayGraph:
-    """The graph on a Ray of this machine's own, for as long as it runs.
+    """The graph on a Ray of its own on this machine, for as long as it runs.
 
     Args:
-        host: address to listen on.
+        host: address to look for a free port on; Serve's ingress itself listens on every address of the machine.
         port: 0 for any that is free; `start` returns the bound one.
     """
 
@@ -215,7 +215,9 @@ class RayGraph:
         grpc_port, http_port = _bindable(self._host, self._port), _bindable("127.0.0.1", 0)
         for name, value in _RAY_SETTINGS.items():
             os.environ.setdefault(name, value)
-        ray.init(include_dashboard=False, log_to_driver=False, object_store_memory=_OBJECT_STORE_BYTES)
+        ray.init(  # "local": never a Ray that somebody else runs here, whose applications `stop` would end
+            "local", include_dashboard=False, log_to_driver=False, object_store_memory=_OBJECT_STORE_BYTES
+        )
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host="127.0.0.1", port=http_port),
