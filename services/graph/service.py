@@ -60,6 +60,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         self, config: ServiceConfig, *, directs: bool = True, pace: Pace | None = None, retry: Retry | None = None
     ) -> None:
         self._config, self._directs, self._pace, self._retry = config, directs, pace, retry
+        self._max_queued = max(1, config.queue)  # whatever runs has waited, if only for a moment
         self._director: Director | None = None
 
     async def start(self) -> None:
@@ -90,7 +91,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         """Return the parts, those that do not answer with the reason."""
         parts = await asyncio.gather(*map(self._part, COMPONENTS))
         return graph_pb2.GraphServiceDescribeResponse(
-            parts=parts, max_nodes=MAX_NODES, max_queued=self._config.queue, software=SOFTWARE
+            parts=parts, max_nodes=MAX_NODES, max_queued=self._max_queued, software=SOFTWARE
         )
 
     async def CreateGeneration(
@@ -102,7 +103,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         generation = await self._ledger.find(key, request_digest(request.spec, request.fresh))
         if generation is None:
             order = await orders.prepare(key, request.spec, request.fresh, self._parts.recent)
-            generation = await self._ledger.create(order, self._config.queue)
+            generation = await self._ledger.create(order, self._max_queued)
             if self._director is not None:
                 self._director.wake()
         return graph_pb2.CreateGenerationResponse(generation=generation)
