@@ -34,7 +34,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id.get():
             line["request_id"] = request_id.get()
-        line |= {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
+        given = vars(record).items()  # Ray adds a field of its own to every record, under a leading underscore
+        line |= {key: value for key, value in given if key not in _RECORD_FIELDS and not key.startswith("_")}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
