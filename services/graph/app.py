@@ -31,6 +31,7 @@ from services.graph.director import Director
 from services.graph.engine import Engine
 from services.graph.ledger import Ledger
 from services.graph.ray_calls import Caller, RayParts
+from services.graph.ray_node import start_ray
 from services.graph.service import GraphService, create
 from services.service import ServiceConfig
 
@@ -39,7 +40,6 @@ SERVICER = "kino.v1.graph_pb2_grpc.add_GraphServiceServicer_to_server"
 _DRAIN_SECONDS = 60.0
 _ROUTE_SECONDS = 60.0
 _INGRESS_CALLS = 1000  # most of them watch, which costs nothing
-_OBJECT_STORE_BYTES = 128 << 20
 _CPUS = {"num_cpus": 0.0}  # the deployments wait for others; what computes are the services
 _RAY_SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray would put its workers, which here only pass calls on, behind everything else
@@ -215,9 +215,7 @@ class RayGraph:
         grpc_port, http_port = _bindable(self._host, self._port), _bindable("127.0.0.1", 0)
         for name, value in _RAY_SETTINGS.items():
             os.environ.setdefault(name, value)
-        ray.init(  # "local": never a Ray that somebody else runs here, whose applications `stop` would end
-            "local", include_dashboard=False, log_to_driver=False, object_store_memory=_OBJECT_STORE_BYTES
-        )
+        start_ray()
         serve.start(
             proxy_location=ProxyLocation.HeadOnly,
             http_options=HTTPOptions(host="127.0.0.1", port=http_port),
