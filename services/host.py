@@ -136,7 +136,10 @@ async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on
         on_ready: is told the address of each service, and of the metrics, once all of them serve.
         stop_on_eof: stop when standard input ends too, as it does when the process that holds its other end dies.
     """
-    stop = _stop_signal(stop_on_eof)
+    stop = asyncio.Event()
+    _handle_signals(stop)
+    if stop_on_eof:
+        _stop_at_eof(stop)
     tracing, host = Tracing("-".join(plan.ports)), Host(plan)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -145,6 +148,7 @@ async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on
         await asyncio.wait([loading, stopping], return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
+            _handle_signals(stop)  # again: Ray has put its own handler of SIGTERM, a crash report, in the place of ours
             on_ready(host.addresses)
             await stopping
         loading.cancel()
@@ -155,21 +159,26 @@ async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on
         tracing.close()
 
 
-def _stop_signal(stop_on_eof: bool) -> asyncio.Event:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+def _handle_signals(stop: asyncio.Event) -> None:
+    """Let the first SIGTERM or SIGINT set `stop`; the next one ends the process."""
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
 
     def begin() -> None:
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, begin)
+
+
+def _stop_at_eof(stop: asyncio.Event) -> None:
+    """Let the end of standard input set `stop`."""
+    loop = asyncio.get_running_loop()
 
     def read() -> None:
         if not os.read(0, 1024):
             loop.remove_reader(0)
-            begin()
+            stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, begin)
-    if stop_on_eof:
-        loop.add_reader(0, read)
-    return stop
+    loop.add_reader(0, read)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -53,7 +54,8 @@ def start(data: Path, *flags: str) -> Served:
 @pytest.fixture
 def free_ports() -> int:
     """The first of five TCP ports on loopback in a row that nobody listened on a moment ago."""
-    for first in range(17_000, 32_000, 5):
+    for _ in range(100):
+        first = random.randrange(17_000, 32_000, 5)  # another worker looks for ports at the same time
         with ExitStack() as stack:
             try:
                 for port in range(first, first + 5):

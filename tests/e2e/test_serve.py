@@ -4,7 +4,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,22 @@ from tests.e2e.conftest import START_SECONDS, Finished
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End the process where the test fails before it does."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.terminate()
+
+
 def test_serve_on_ray_makes_films_until_it_is_told_to_end(
     kino: Callable[..., Finished], tmp_path: Path, free_ports: int
 ) -> None:
     command = [sys.executable, "-m", "kino.cli", "serve", "--ray", "--preset", "nano", "--port", str(free_ports)]
-    with subprocess.Popen([*command, "--data", str(tmp_path / "data")], stdout=subprocess.PIPE, text=True) as serving:
+    command += ["--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving, ended(serving):
         assert serving.stdout is not None
         table = [serving.stdout.readline() for _ in range(8)]
         addresses = dict(re.findall(r"^(\w+) +(\S+:\d+)$", "".join(table), re.MULTILINE))
