@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -174,7 +175,7 @@ def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
 
 def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
     """Return the command that makes the same again."""
-    command = ["kino", "image" if given.command.endswith("image") else "film"]
+    command = [_program(), "image" if given.command.endswith("image") else "film"]
     for name in (*_OPTIONS, "address", *_LOCAL, "out"):
         value = seed if name == "seed" else getattr(given, name, None)
         if value is True:
@@ -182,3 +183,9 @@ def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
         elif value is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]
+
+
+def _program() -> str:
+    """Return how this shell can call the program: by its name where that is found, else by the path it was called by."""
+    called = Path(sys.argv[0])
+    return "kino" if shutil.which("kino") or called.name != "kino" else str(called)

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kino import cli
+from kino import cli, cli_film
 from kino.cli_film import order_options, read_prompt
 from kino.errors import InvalidArgumentError
 
@@ -127,3 +128,19 @@ def test_a_dash_reads_the_prompt_from_standard_input(monkeypatch: pytest.MonkeyP
 def test_options_left_out_stay_out_and_sizes_are_height_first() -> None:
     given = Namespace(seconds=2.0, fps=None, seed=0, size="128x96", verbatim=None)
     assert order_options(given) == {"seconds": 2.0, "seed": 0, "size": (96, 128)}
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "expected"),
+    [
+        (".venv/bin/kino", None, ".venv/bin/kino"),
+        (".venv/bin/kino", "/bin/kino", "kino"),
+        ("kino/cli.py", None, "kino"),
+    ],
+)
+def test_the_command_that_is_told_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, called: str, found: str | None, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    assert cli_film._program() == expected
