@@ -186,6 +186,6 @@ def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
 
 
 def _program() -> str:
-    """Return how this shell can call the program: by its name where that is found, else by the path it was called by."""
+    """Return how the shell can call the program: by its name where that is found, else by the path it was called by."""
     called = Path(sys.argv[0])
     return "kino" if shutil.which("kino") or called.name != "kino" else str(called)
