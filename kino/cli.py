@@ -11,6 +11,10 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kino.errors import KinoError
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -61,6 +65,7 @@ def _run(given: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         return _tell(given, "CANCELLED", "ended by SIGTERM", EXIT_TERMINATED)
     except KinoError as error:
+        error = _as_typed(given, error)
         details = {name: value for name in ("field", "value", "bound") if (value := getattr(error, name, ""))}
         return _tell(given, error.code.name, error.message, exit_code(error.code.name), details)
     except BrokenPipeError:
@@ -68,6 +73,19 @@ def _run(given: argparse.Namespace) -> int:
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _tell(given, "FAILED", text, EXIT_FAILED)
+
+
+def _as_typed(given: argparse.Namespace, error: "KinoError") -> "KinoError":
+    """Return the error; a field of the order, as the graph names it, goes by the flag that was typed."""
+    from kino.errors import InvalidArgumentError
+
+    if not isinstance(error, InvalidArgumentError) or not error.field.startswith("spec."):
+        return error
+    name = "size" if ".pixels." in error.field else error.field.rpartition(".")[2]
+    if name not in given:
+        return error
+    typed = name if name == "prompt" else f"--{name.replace('_', '-')}"
+    return InvalidArgumentError(typed, error.value, error.bound, message=error.message.replace(error.field, typed, 1))
 
 
 def exit_code(code: str) -> int:

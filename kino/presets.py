@@ -150,9 +150,9 @@ PRESETS: dict[str, Preset] = {
         tae=TaeConfig(
             16, (96, 160), encoder_blocks=1, decoder_blocks=2, attention=False, temporal_patch=4, spatial_patch=4
         ),
-        dit=DitConfig(320, 6, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
+        dit=DitConfig(320, 5, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
         towers=MINI_TOWERS,
-        rewriter=LmConfig(1024, 160, 4, 4, 2, 448, 384),
+        rewriter=LmConfig(1024, 160, 4, 4, 2, 320, 384),
         video=VideoLimits(96, 128, 256, (16,), 32, 16),
         sampler=SamplerDefaults(50, 1000, 3.0),
     ),

@@ -46,7 +46,7 @@ class Recipe:
 
 STILLS = LatentSet("train", 16_000, frames=1)
 HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
-VIDEOS = LatentSet("train", 8_000)
+VIDEOS = LatentSet("train", 20_000)
 HELD_OUT_VIDEOS = LatentSet("held_out", 80)
 
 ROWS = [
@@ -108,7 +108,7 @@ ROWS = [
         name="dit_mini_joint",
         component="dit",
         settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, start="dit_mini_images"),
-        steps=340,
+        steps=3000,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.6,

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from kino.presets import PRESETS
 from kino.registry import Registry
-from training.objectives.dit import AlignedDit, DitObjective, patches, sample_latents
+from training.objectives.dit import OBJECT_FACTS, SCENE_FACTS, AlignedDit, DitObjective, patches, sample_latents
 from training.published import PromptEncoder
 from training.recipes import RECIPES
-from training.train import Run, train
+from training.train import Run, compile_blocks, train
 
 RECIPE = replace(RECIPES["dit_nano"], steps=4, log_every=1, validate_every=4, checkpoint_every=2)
 
@@ -58,6 +59,29 @@ def test_patches_hold_the_four_positions_of_each_token() -> None:
     coverage = torch.arange(16.0).view(1, 1, 4, 4)
     assert patches(coverage)[0, 0].tolist() == [0.0, 1.0, 4.0, 5.0]
     assert patches(coverage)[0, 3].tolist() == [10.0, 11.0, 14.0, 15.0]
+
+
+def test_the_read_out_is_zero_loss_only_for_the_facts_of_the_scene(runs: Path) -> None:
+    objective = RECIPE.settings.build(runs)
+    assert isinstance(objective, DitObjective)
+    batch = objective.batch(torch.Generator().manual_seed(0))
+    cover = (patches(batch["coverage"]) > 0.5).float()
+    count, tokens = cover.shape[:2]
+    wanted = {**OBJECT_FACTS, **SCENE_FACTS}
+    sure = [40 * F.one_hot(batch[name], classes)[:, None].expand(count, tokens, -1) for name, classes in wanted.items()]
+    logits = torch.cat([*sure, 80 * cover - 40], dim=-1)
+    assert objective._align(logits, batch, cover).item() == pytest.approx(0.0, abs=1e-6)
+    for name in wanted:
+        wrong = batch | {name: (batch[name] + 1) % wanted[name]}
+        assert objective._align(logits, wrong, cover).item() == pytest.approx(40.0, rel=0.01), name
+
+
+def test_compiling_touches_the_repeated_blocks_alone() -> None:
+    model = AlignedDit(PRESETS["nano"].dit)
+    compile_blocks(model)
+    assert [part._compiled_call_impl is not None for part in model.dit.blocks] == [True, True]
+    assert model.dit.patch_in._compiled_call_impl is None
+    assert model.state_dict().keys() == AlignedDit(PRESETS["nano"].dit).state_dict().keys()
 
 
 def test_sampled_latents_follow_the_seed(run: Run, runs: Path) -> None:

@@ -1,9 +1,9 @@
 """DiT training: flow matching on cached latents of stills and clips, conditioned on freshly worded captions.
 
 Source: Movie Gen (arXiv 2410.13720), sections 3.2.1 and 3.2.3. Ours, with the reason: positions that the object covers
-weigh more, and a linear read-out of inner tokens is trained to tell which object, which colour and how much of it lies
-in each patch. Both make a small model learn shapes from fewer clips (the idea of REPA, arXiv 2410.06940, with known
-facts in place of a vision model's features); the read-out is dropped when the model is published.
+weigh more, and a linear read-out of inner tokens is trained to tell the facts of the scene and how much of its object
+lies in each patch. Both make a small model learn from fewer clips (the idea of REPA, arXiv 2410.06940, with known facts
+in place of a vision model's features); the read-out is dropped when the model is published.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,13 @@ from training.latents import Latents, LatentSet, open_latents
 from training.objective import Batch
 from training.published import MODELS, PromptEncoder, open_tae
 from training.world.captions import canonical, caption
-from training.world.scene import COLOURS, OBJECTS, Scene, facts
+from training.world.scene import CAMERAS, COLOURS, MOTIONS, OBJECTS, PLACES, Scene, facts
 
 PATCHES = PATCH_SIZE**2
+OBJECT_FACTS = {"object": len(OBJECTS), "colour": len(COLOURS), "motion": len(MOTIONS)}
+"""Number of classes of what is read out where the object is."""
+SCENE_FACTS = {"place": len(PLACES), "camera": len(CAMERAS)}
+"""The same for what is read out everywhere."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class AlignedDit(nn.Module):
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
         self.dit = DiT(config)
-        self.readout = nn.Linear(config.width, len(OBJECTS) + len(COLOURS) + PATCHES)
+        self.readout = nn.Linear(config.width, sum(OBJECT_FACTS.values()) + sum(SCENE_FACTS.values()) + PATCHES)
 
 
 class DitObjective:
@@ -116,9 +120,7 @@ class DitObjective:
         return {
             "x_1": torch.from_numpy(latents.values[indices]).float(),
             "coverage": torch.from_numpy(latents.coverage[indices]).float() / 255,
-            "object": torch.tensor([fact["object"] for fact in named]),
-            "colour": torch.tensor([fact["colour"] for fact in named]),
-        }
+        } | {name: torch.tensor([fact[name] for fact in named]) for name in (*OBJECT_FACTS, *SCENE_FACTS)}
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Weighted mean squared error of the velocity, and the read-out's cross-entropies."""
@@ -139,15 +141,17 @@ class DitObjective:
 
     @staticmethod
     def _align(logits: Tensor, batch: Batch, cover: Tensor) -> Tensor:
-        """Object and colour of the patches that it fills by a quarter or more, and its share of each position."""
-        named, coloured, covered = logits.split([len(OBJECTS), len(COLOURS), PATCHES], dim=-1)
+        """Scene facts at every patch, those of the object where it fills a quarter or more, and its share of each."""
+        parts = logits.split([*OBJECT_FACTS.values(), *SCENE_FACTS.values(), PATCHES], dim=-1)
+        named = dict(zip((*OBJECT_FACTS, *SCENE_FACTS), parts, strict=False))
+        everywhere = torch.ones_like(cover[..., 0], dtype=torch.bool)
         filled = cover.mean(dim=-1) >= 0.25
-        share = F.binary_cross_entropy_with_logits(covered, cover)
-        item = filled.nonzero()[:, 0]
-        if not len(item):
-            return share
-        object_, colour = batch["object"].to(item.device)[item], batch["colour"].to(item.device)[item]
-        return share + F.cross_entropy(named[filled], object_) + F.cross_entropy(coloured[filled], colour)
+        loss = F.binary_cross_entropy_with_logits(parts[-1], cover)
+        for where, facts_there in ((everywhere, SCENE_FACTS), (filled, OBJECT_FACTS)):
+            item = where.nonzero()[:, 0]
+            for name in facts_there if len(item) else ():
+                loss = loss + F.cross_entropy(named[name][where], batch[name].to(item.device)[item])
+        return loss
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Velocity error on held-out items at fixed noise and times."""
