@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kino import validate
+from kino import bounds, validate
 from kino.cli_local import flags_of, local_services
 from kino.cli_view import StageBars, print_facts, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import text_to_image, text_to_video
 from kino.errors import InvalidArgumentError
-from kino.v1.graph_pb2 import Generation
+from kino.limits import VIDEO
+from kino.v1.graph_pb2 import Generation, GenerationSpec
 
 _OPTIONS = (
     *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
@@ -41,7 +42,7 @@ Order = Callable[[AsyncKino, StageBars], Awaitable[Generation]]
 async def film(given: argparse.Namespace) -> int:
     """Write a film and its contact sheet, and tell how they came about."""
     prompt, options = read_prompt(given), order_options(given)
-    text_to_video(prompt, **options)  # what no message can hold is refused before anything starts
+    _check(given, text_to_video(prompt, **options))
     out = _writable(given.out)
     sheet = out.with_suffix(".png")
     if sheet == out:
@@ -60,7 +61,7 @@ async def film(given: argparse.Namespace) -> int:
 async def image(given: argparse.Namespace) -> int:
     """Write a picture, and tell how it came about."""
     prompt, options = read_prompt(given), order_options(given)
-    text_to_image(prompt, **options)
+    _check(given, text_to_image(prompt, **options))
     out = _writable(given.out)
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
@@ -93,6 +94,12 @@ def order_options(given: argparse.Namespace) -> dict[str, Any]:
             raise InvalidArgumentError("--size", options["size"], "of the form WIDTHxHEIGHT")
         options["size"] = (int(height), int(width))
     return options
+
+
+def _check(given: argparse.Namespace, spec: GenerationSpec) -> None:
+    """Refuse what services on this machine would refuse, before they are started."""
+    if given.address is None:
+        bounds.check(spec, validate.one_of(given.preset or "mini", "--preset", tuple(VIDEO)))
 
 
 async def _make(given: argparse.Namespace, order: Order, files: dict[str, Path]) -> _Made:

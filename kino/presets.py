@@ -2,72 +2,11 @@
 
 from dataclasses import dataclass
 
+from kino.limits import SAMPLERS, VIDEO, SamplerDefaults, VideoLimits
 from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
-from kino.shapes import ASPECTS, Grid, Size, latent_grid, size_for_aspect
-
-
-@dataclass(frozen=True)
-class VideoLimits:
-    """What a generator row may be asked for, and what it makes when not told otherwise.
-
-    Args:
-        pixels: side of the square whose area every aspect keeps.
-        max_pixels: `pixels` of the largest clips.
-        max_frames: longest clip.
-        frame_rates: frame rates in frames per second that the row was made for.
-    """
-
-    pixels: int
-    max_pixels: int
-    max_frames: int
-    frame_rates: tuple[int, ...]
-    frames: int
-    fps: int
-
-    @property
-    def max_side(self) -> int:
-        """Longest side of a clip in pixels: the longest of any aspect."""
-        return max(max(size.height, size.width) for size in self._largest_sizes)
-
-    @property
-    def max_area(self) -> int:
-        """Most pixels of a frame: those of the aspect whose rounding adds most."""
-        return max(size.height * size.width for size in self._largest_sizes)
-
-    @property
-    def _largest_sizes(self) -> list[Size]:
-        return [size_for_aspect(aspect, self.max_pixels) for aspect in ASPECTS]
-
-    def grid(self, frames: int, height: int, width: int) -> Grid:
-        """Latent extent of a clip that keeps the bounds.
-
-        Raises:
-            ValueError: it breaks one; field, value and bound are named.
-        """
-        bounds = (
-            ("frames", frames, self.max_frames),
-            ("height", height, self.max_side),
-            ("width", width, self.max_side),
-        )
-        for field, value, maximum in bounds:
-            if not 1 <= value <= maximum:
-                raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
-        grid = latent_grid(frames, Size(height, width))
-        if height * width > self.max_area:
-            raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
-        return grid
-
-
-@dataclass(frozen=True)
-class SamplerDefaults:
-    """Sampling when a request does not say: Euler steps, the linear schedule they follow, and the guidance scale."""
-
-    steps: int
-    linear_steps: int
-    guidance: float
 
 
 @dataclass(frozen=True)
@@ -128,8 +67,8 @@ def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Pr
         dit=DitConfig(width, layers, heads, hidden, PAPER_TEXT_WIDTHS, PAPER_GRID),
         towers={},
         rewriter=PAPER_REWRITER,
-        video=VideoLimits(768, 768, 256, (16, 24), 256, 16),
-        sampler=SamplerDefaults(50, 1000, 7.5),
+        video=VIDEO[name],
+        sampler=SAMPLERS[name],
     )
 
 
@@ -142,8 +81,8 @@ PRESETS: dict[str, Preset] = {
         dit=DitConfig(64, 2, 2, 128, text_widths(NANO_TOWERS), max_grid=(32, 32, 32)),
         towers=NANO_TOWERS,
         rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512, tokens="bytes"),
-        video=VideoLimits(32, 64, 256, (8, 12, 16, 24), 16, 16),
-        sampler=SamplerDefaults(8, 200, 2.0),
+        video=VIDEO["nano"],
+        sampler=SAMPLERS["nano"],
     ),
     "mini": Preset(
         name="mini",
@@ -153,8 +92,8 @@ PRESETS: dict[str, Preset] = {
         dit=DitConfig(320, 5, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
         towers=MINI_TOWERS,
         rewriter=LmConfig(1024, 160, 4, 4, 2, 320, 384),
-        video=VideoLimits(96, 128, 256, (16,), 32, 16),
-        sampler=SamplerDefaults(50, 1000, 3.0),
+        video=VIDEO["mini"],
+        sampler=SAMPLERS["mini"],
     ),
     "1b": paper_row("1b", 1536, 24, 16, 4096),
     "5b": paper_row("5b", 3072, 32, 24, 8192),

@@ -144,9 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train one component by its recipe.")
     parser.add_argument("--recipe", required=True, choices=sorted(RECIPES))
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint if there is one")
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the blocks first: minutes of start, faster steps"
-    )
+    parser.add_argument("--compile", action="store_true", help="compile the blocks: a later start, faster steps")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and curves")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

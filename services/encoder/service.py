@@ -7,6 +7,7 @@ import grpc.aio
 
 from kino import validate
 from kino.compute import ComputeQueue
+from kino.limits import MAX_FPS, MIN_FPS
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.store import Store, open_store
@@ -18,7 +19,6 @@ from services.encoder.engine import EncoderEngine, Rows
 from services.service import ServiceConfig
 
 add_to_server = encoder_pb2_grpc.add_EncoderServiceServicer_to_server
-MAX_FPS = 60
 
 
 def create(config: ServiceConfig) -> "EncoderServicer":
@@ -61,7 +61,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             most = 1 if tower.config.output == "pooled" else tower.config.max_tokens
             info.text_spaces.append(TextSpace(tower=name, digest=digest, width=width, max_tokens=most))
         info.limits.CopyFrom(text_limits(self.config.queue))
-        info.limits.fps.minimum, info.limits.fps.maximum = 1, MAX_FPS
+        info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS
         return encoder_pb2.EncoderServiceDescribeResponse(info=info)
 
     async def Encode(
@@ -70,7 +70,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Encode a prompt and its opposite."""
         prompt = validate.prompt(request.prompt)
         negative = validate.prompt(request.negative_prompt, "negative_prompt", blank=True)
-        fps = validate.whole(request.fps, "fps", 1, MAX_FPS) if request.HasField("fps") else None
+        fps = validate.whole(request.fps, "fps", MIN_FPS, MAX_FPS) if request.HasField("fps") else None
         towers = tuple(request.towers)
         async with self._queue.turn():
             rows = await self._queue.run(self._engine.encode, prompt, fps, towers)

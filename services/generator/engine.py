@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kino import flow
 from kino.devices import reserve
+from kino.limits import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS
 from kino.models.dit import DiT, Texts
 from kino.presets import Preset
 from kino.registry import Registry
@@ -19,9 +20,6 @@ from kino.shapes import Grid
 from kino.weights import open_network
 
 MAX_SEED = 2**63 - 1
-MAX_STEPS = 1000
-MAX_LINEAR_STEPS = 10_000
-MAX_GUIDANCE = 30.0
 
 Rows = Mapping[str, NDArray[np.float32]]
 """Embeddings [n d] of one text, by tower."""

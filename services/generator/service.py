@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError, InvalidArgumentError
+from kino.limits import MAX_STEPS, generator_limits
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.store import Store, open_store
@@ -24,11 +25,11 @@ from kino.v1.generator_pb2 import (
     GeneratorServiceDescribeResponse,
 )
 from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
-from kino.v1.info_pb2 import FloatRange, Info, IntRange, TextSpace
+from kino.v1.info_pb2 import Info, TextSpace
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
 from kino.v1.tensor_pb2 import Tensor
 from services import description
-from services.generator.engine import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS, GeneratorEngine, State, Task
+from services.generator.engine import GeneratorEngine, State, Task
 from services.service import ServiceConfig
 
 add_to_server = add_GeneratorServiceServicer_to_server
@@ -98,16 +99,13 @@ class GeneratorServicer(GeneratorServiceServicer):
 
     def _info(self) -> Info:
         manifest, preset = self.engine.manifest, self.engine.preset
-        sampler, spaces = preset.sampler, manifest.spaces
+        spaces = manifest.spaces
         info = description.part("generator", manifest, self.config.device)
         info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
         for name, (max_rows, width) in preset.text_shapes.items():
             info.text_spaces.append(TextSpace(tower=name, digest=spaces.text[name], width=width, max_tokens=max_rows))
-        limits = description.video_limits(preset.video, self.config.queue)
-        limits.steps.CopyFrom(IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps))
-        limits.linear_steps.CopyFrom(IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps))
-        limits.guidance.CopyFrom(FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampler.guidance))
-        info.limits.CopyFrom(limits)
+        info.limits.CopyFrom(generator_limits(preset.name))
+        info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
     def _task(self, request: GenerateRequest) -> Task:

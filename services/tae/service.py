@@ -14,12 +14,13 @@ from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError, InvalidArgumentError
 from kino.images import decode_image
+from kino.limits import MAX_FPS, MIN_FPS, clip_limits
 from kino.media import MEDIA_TYPES, Limits, VideoWriter, read_video
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
 from kino.store import Store, open_store
-from kino.v1.info_pb2 import FloatRange, Info
+from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
 from kino.v1.tae_pb2 import (
     DECODE_OUTPUT_FRAMES,
@@ -40,8 +41,6 @@ from services.service import ServiceConfig
 from services.tae.engine import Frames, Latents, TaeEngine
 
 add_to_server = add_TaeServiceServicer_to_server
-
-MIN_FPS, MAX_FPS = 1.0, 60.0
 
 
 def create(config: ServiceConfig) -> "TaeServicer":
@@ -136,9 +135,8 @@ class TaeServicer(TaeServiceServicer):
         manifest, preset = self.engine.manifest, self.engine.preset
         info = description.part("tae", manifest, self.config.device)
         info.latent_space.CopyFrom(description.latent_space(manifest.digest, preset.tae.latent_channels))
-        limits = description.video_limits(preset.video, self.config.queue)
-        limits.fps.CopyFrom(FloatRange(minimum=MIN_FPS, maximum=MAX_FPS, default_value=preset.video.fps))
-        info.limits.CopyFrom(limits)
+        info.limits.CopyFrom(clip_limits(preset.name))
+        info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
     def _source(self, request: TaeServiceEncodeRequest) -> tuple[Frames, float]:

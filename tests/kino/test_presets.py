@@ -7,10 +7,8 @@ from kino.models.dit import DiT
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
-from kino.presets import PRESETS, Preset, VideoLimits
-from kino.shapes import ASPECTS, Grid, size_for_aspect
-
-LIMITS = VideoLimits(pixels=96, max_pixels=128, max_frames=64, frame_rates=(16,), frames=32, fps=16)
+from kino.presets import PRESETS, Preset
+from kino.shapes import ASPECTS, size_for_aspect
 
 
 def parameters(network: nn.Module) -> int:
@@ -65,25 +63,3 @@ def test_the_shipped_row_is_at_most_32_megabytes_in_bfloat16() -> None:
     with torch.device("meta"):
         networks = [DiT(mini.dit), TAE(mini.tae), LanguageModel(mini.rewriter), *map(Tower, mini.towers.values())]
     assert 2 * sum(map(parameters, networks)) <= 32e6
-
-
-def test_a_clip_within_the_limits_has_its_grid() -> None:
-    assert LIMITS.grid(32, 96, 96) == Grid(4, 12, 12)
-    assert LIMITS.grid(1, 64, 192) == Grid(1, 8, 24)
-    assert LIMITS.grid(64, 128, 128) == Grid(8, 16, 16)
-
-
-@pytest.mark.parametrize(
-    ("frames", "height", "width", "message"),
-    [
-        (0, 96, 96, "frames is 0, must be from 1 to 64"),
-        (65, 96, 96, "frames is 65, must be from 1 to 64"),
-        (32, -16, 96, "height is -16, must be from 1 to 192"),
-        (32, 96, 208, "width is 208, must be from 1 to 192"),
-        (32, 96, 90, "width is 90, must be a positive multiple of 16"),
-        (32, 144, 128, "height is 144, must be at most 132 at a width of 128"),
-    ],
-)
-def test_a_clip_beyond_the_limits_is_refused(frames: int, height: int, width: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LIMITS.grid(frames, height, width)

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping
 
-from kino import validate
-from kino.errors import InvalidArgumentError
+from kino import bounds, validate
 from kino.v1 import encoder_pb2, generator_pb2, graph_pb2, info_pb2, rewriter_pb2, tae_pb2
 
-Product = graph_pb2.TextToVideo | graph_pb2.TextToImage
 Infos = Mapping[str, info_pb2.Info]
 
 
-def components(product: Product) -> tuple[str, ...]:
+def components(product: bounds.Product) -> tuple[str, ...]:
     """Return the services that a product needs."""
     needed = ("rewriter", "encoder", "generator", "tae")
     return needed[1:] if product.verbatim else needed
 
 
 def pipeline(
-    product: Product, field: str, infos: Infos, seed: int, frames: int, fps: int | None, export: graph_pb2.ExportRequest
+    product: bounds.Product,
+    field: str,
+    infos: Infos,
+    seed: int,
+    frames: int,
+    fps: int | None,
+    export: graph_pb2.ExportRequest,
 ) -> graph_pb2.Pipeline:
     """Return rewrite -> encode -> generate -> decode -> export, without the first step where the prompt is verbatim.
 
@@ -28,11 +32,11 @@ def pipeline(
     Raises:
         InvalidArgumentError: the prompt, the size or the sampling is out of bounds.
     """
-    size, limits = _size(product, field, infos["generator"].limits), infos["encoder"].limits
+    size, limits = bounds.frame_size(product, field, infos["generator"].limits), infos["encoder"].limits
     reader = "encoder" if product.verbatim else "rewriter"
     prompt = _prompt(product.prompt, f"{field}.prompt", infos[reader].limits)
     negative = _prompt(product.negative_prompt, f"{field}.negative_prompt", limits, blank=True)
-    sampling = _sampling(product.sampling, f"{field}.sampling", infos["generator"].limits)
+    sampling = bounds.sampling(product.sampling, f"{field}.sampling", infos["generator"].limits)
     encode = encoder_pb2.EncodeRequest(negative_prompt=negative, fps=fps)
     generate = generator_pb2.GenerateRequest(
         frames=frames, height=size.height, width=size.width, seed=seed, sampling=sampling
@@ -75,32 +79,3 @@ def port(text: str) -> graph_pb2.Port:
 def _prompt(text: str, field: str, limits: info_pb2.Limits, *, blank: bool = False) -> str:
     maximum = limits.prompt_bytes.maximum or validate.MAX_PROMPT_BYTES
     return validate.prompt(text, field, max_bytes=maximum, blank=blank)
-
-
-def _size(product: Product, field: str, limits: info_pb2.Limits) -> info_pb2.Size:
-    if product.WhichOneof("size") != "pixels":
-        sizes = {entry.aspect: entry.size for entry in limits.aspects}
-        default = next(iter(sizes), "")
-        aspect = product.aspect if product.HasField("aspect") else default
-        return sizes[validate.one_of(aspect, f"{field}.aspect", tuple(sizes))]
-    for name in ("height", "width"):
-        value, bounds = getattr(product.pixels, name), getattr(limits, name)
-        place = f"{field}.pixels.{name}"
-        validate.whole(value, place, bounds.minimum, bounds.maximum)
-        if value % (limits.size_multiple or 1):
-            raise InvalidArgumentError(place, value, f"a multiple of {limits.size_multiple}")
-    return product.pixels
-
-
-def _sampling(sampling: generator_pb2.Sampling, field: str, limits: info_pb2.Limits) -> generator_pb2.Sampling:
-    for name in ("steps", "linear_steps"):
-        if sampling.HasField(name):
-            bounds = getattr(limits, name)
-            validate.whole(getattr(sampling, name), f"{field}.{name}", bounds.minimum, bounds.maximum)
-    if sampling.HasField("guidance"):
-        validate.real(sampling.guidance, f"{field}.guidance", limits.guidance.minimum, limits.guidance.maximum)
-    if sampling.HasField("linear_steps"):
-        steps = sampling.steps if sampling.HasField("steps") else limits.steps.default_value
-        if sampling.linear_steps < steps:
-            raise InvalidArgumentError(f"{field}.linear_steps", sampling.linear_steps, f"at least the {steps} steps")
-    return sampling

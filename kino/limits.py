@@ -1,0 +1,124 @@
+"""What the generator of each row of sizes may be asked for, and what it makes when not told otherwise.
+
+Apart from the networks, so that a command can refuse an order before anything that computes is imported.
+"""
+
+from dataclasses import dataclass
+
+from kino.shapes import ASPECTS, PATCH_SIZE, SPATIAL_COMPRESSION, Grid, Size, latent_grid, size_for_aspect
+from kino.v1 import info_pb2
+
+MAX_STEPS = 1000
+MAX_LINEAR_STEPS = 10_000
+MAX_GUIDANCE = 30.0
+MIN_FPS, MAX_FPS = 1, 60
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """What a generator row may be asked for, and what it makes when not told otherwise.
+
+    Args:
+        pixels: side of the square whose area every aspect keeps.
+        max_pixels: `pixels` of the largest clips.
+        max_frames: longest clip.
+        frame_rates: frame rates in frames per second that the row was made for.
+    """
+
+    pixels: int
+    max_pixels: int
+    max_frames: int
+    frame_rates: tuple[int, ...]
+    frames: int
+    fps: int
+
+    @property
+    def max_side(self) -> int:
+        """Longest side of a clip in pixels: the longest of any aspect."""
+        return max(max(size.height, size.width) for size in self._largest_sizes)
+
+    @property
+    def max_area(self) -> int:
+        """Most pixels of a frame: those of the aspect whose rounding adds most."""
+        return max(size.height * size.width for size in self._largest_sizes)
+
+    @property
+    def _largest_sizes(self) -> list[Size]:
+        return [size_for_aspect(aspect, self.max_pixels) for aspect in ASPECTS]
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Latent extent of a clip that keeps the bounds.
+
+        Raises:
+            ValueError: it breaks one; field, value and bound are named.
+        """
+        bounds = (
+            ("frames", frames, self.max_frames),
+            ("height", height, self.max_side),
+            ("width", width, self.max_side),
+        )
+        for field, value, maximum in bounds:
+            if not 1 <= value <= maximum:
+                raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
+        grid = latent_grid(frames, Size(height, width))
+        if height * width > self.max_area:
+            raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
+        return grid
+
+
+@dataclass(frozen=True)
+class SamplerDefaults:
+    """Sampling when a request does not say: Euler steps, the linear schedule they follow, and the guidance scale."""
+
+    steps: int
+    linear_steps: int
+    guidance: float
+
+
+_PAPER = VideoLimits(768, 768, 256, (16, 24), 256, 16)
+VIDEO: dict[str, VideoLimits] = {
+    "nano": VideoLimits(32, 64, 256, (8, 12, 16, 24), 16, 16),
+    "mini": VideoLimits(96, 128, 256, (16,), 32, 16),
+    "1b": _PAPER,
+    "5b": _PAPER,
+    "30b": _PAPER,
+}
+_PAPER_SAMPLER = SamplerDefaults(50, 1000, 7.5)
+SAMPLERS: dict[str, SamplerDefaults] = {
+    "nano": SamplerDefaults(8, 200, 2.0),
+    "mini": SamplerDefaults(50, 1000, 3.0),
+    "1b": _PAPER_SAMPLER,
+    "5b": _PAPER_SAMPLER,
+    "30b": _PAPER_SAMPLER,
+}
+
+
+def clip_limits(preset: str) -> info_pb2.Limits:
+    """Return the clips that a preset takes, as its TAE says on the wire."""
+    video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
+    sides = info_pb2.IntRange(minimum=multiple, maximum=video.max_side, default_value=video.pixels)
+    limits = info_pb2.Limits(
+        frames=info_pb2.IntRange(minimum=1, maximum=video.max_frames, default_value=video.frames),
+        height=sides,
+        width=sides,
+        size_multiple=multiple,
+        fps=info_pb2.FloatRange(minimum=MIN_FPS, maximum=MAX_FPS, default_value=video.fps),
+    )
+    for aspect in ASPECTS:
+        size = size_for_aspect(aspect, video.pixels)
+        limits.aspects.append(
+            info_pb2.AspectSize(aspect=aspect, size=info_pb2.Size(height=size.height, width=size.width))
+        )
+    return limits
+
+
+def generator_limits(preset: str) -> info_pb2.Limits:
+    """Return the clips and the sampling that a preset takes, as its generator says on the wire."""
+    limits, sampler = clip_limits(preset), SAMPLERS[preset]
+    limits.ClearField("fps")
+    limits.steps.CopyFrom(info_pb2.IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps))
+    linear = info_pb2.IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps)
+    limits.linear_steps.CopyFrom(linear)
+    guidance = info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampler.guidance)
+    limits.guidance.CopyFrom(guidance)
+    return limits

@@ -1,0 +1,40 @@
+import pytest
+
+from kino.limits import VideoLimits, clip_limits, generator_limits
+from kino.presets import PRESETS
+from kino.shapes import Grid
+from kino.v1 import info_pb2
+
+LIMITS = VideoLimits(pixels=96, max_pixels=128, max_frames=64, frame_rates=(16,), frames=32, fps=16)
+
+
+def test_a_clip_within_the_limits_has_its_grid() -> None:
+    assert LIMITS.grid(32, 96, 96) == Grid(4, 12, 12)
+    assert LIMITS.grid(1, 64, 192) == Grid(1, 8, 24)
+    assert LIMITS.grid(64, 128, 128) == Grid(8, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "message"),
+    [
+        (0, 96, 96, "frames is 0, must be from 1 to 64"),
+        (65, 96, 96, "frames is 65, must be from 1 to 64"),
+        (32, -16, 96, "height is -16, must be from 1 to 192"),
+        (32, 96, 208, "width is 208, must be from 1 to 192"),
+        (32, 96, 90, "width is 90, must be a positive multiple of 16"),
+        (32, 144, 128, "height is 144, must be at most 132 at a width of 128"),
+    ],
+)
+def test_a_clip_beyond_the_limits_is_refused(frames: int, height: int, width: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LIMITS.grid(frames, height, width)
+
+
+def test_what_goes_over_the_wire_is_the_row() -> None:
+    clips, limits = clip_limits("mini"), generator_limits("mini")
+    assert clips.fps == info_pb2.FloatRange(minimum=1, maximum=60, default_value=16)
+    assert limits.frames == clips.frames == info_pb2.IntRange(minimum=1, maximum=256, default_value=32)
+    assert not limits.HasField("fps")
+    assert limits.guidance.default_value == PRESETS["mini"].sampler.guidance
+    sizes = {entry.aspect: (entry.size.height, entry.size.width) for entry in limits.aspects}
+    assert (sizes["1:1"], sizes["16:9"], sizes["9:16"]) == ((96, 96), (80, 128), (128, 80))
