@@ -6,7 +6,6 @@ reconstructions and from generated films; the first two are the ceiling of the t
 
 import argparse
 import json
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,14 @@ from kino.registry import Registry
 from kino.shapes import Size, latent_grid
 from training import checkpoint
 from training.data import to_pixels, to_signed
-from training.intervals import wilson
 from training.objectives.dit import sample_latents
 from training.published import MODELS, PromptEncoder, open_dit, open_tae
 from training.world.captions import canonical, caption
 from training.world.judge import judge
 from training.world.render import render
 from training.world.scene import Scene, sample
+from training.world.verdict import Tally
 
-ATTRIBUTES = ("object", "colour", "motion", "place", "camera")
-FIRST_FOUR = ATTRIBUTES[:4]
 BATCH = 8
 
 
@@ -88,35 +85,12 @@ def dit_of_run(run: Path) -> DiT:
     return dit.eval()
 
 
-def score(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], clip: Clip) -> dict[str, list[tuple[str, bool]]]:
-    """For each attribute, "first four" and "all five": the true class of every scene, and whether the judge read it."""
-    hits: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+def score(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], clip: Clip) -> Tally:
+    """The judge's verdicts on films, counted against their scenes."""
+    tally = Tally()
     for scene, pixels in zip(scenes, shown, strict=True):
-        verdict = judge(pixels, clip.fps)
-        right = {name: getattr(verdict, name) == getattr(scene, name) for name in ATTRIBUTES}
-        for name in ATTRIBUTES:
-            hits[name].append((getattr(scene, name), right[name]))
-        hits["first four"].append(("", all(right[name] for name in FIRST_FOUR)))
-        hits["all five"].append(("", all(right.values())))
-    return dict(hits)
-
-
-def report(hits: dict[str, list[tuple[str, bool]]]) -> dict[str, dict[str, object]]:
-    """Share, 95 % interval and count by attribute, and the share of each class."""
-    table: dict[str, dict[str, object]] = {}
-    for name, rows in hits.items():
-        right = sum(hit for _, hit in rows)
-        low, high = wilson(right, len(rows))
-        classes: dict[str, list[bool]] = defaultdict(list)
-        for true, hit in rows:
-            classes[true].append(hit)
-        table[name] = {
-            "share": round(right / len(rows), 4),
-            "interval": [round(low, 3), round(high, 3)],
-            "count": len(rows),
-            "classes": {true: f"{sum(found)}/{len(found)}" for true, found in sorted(classes.items()) if true},
-        }
-    return table
+        tally.add(scene, judge(pixels, clip.fps))
+    return tally
 
 
 def main() -> None:
@@ -147,11 +121,10 @@ def main() -> None:
         prompts = [with_frame_rate(text, clip.fps) for text in texts]
         sampling = (arguments.steps, arguments.linear_steps, arguments.guidance, arguments.seed)
         shown = films(prompts, clip, open_tae("mini", registry)[0], dit, PromptEncoder("mini", registry), *sampling)
-    table = report(score(scenes, shown, clip))
-    for name, row in table.items():
-        print(f"{name:10s} {row['share']:.3f} {row['interval']} n {row['count']}  {row['classes'] or ''}")
+    tally = score(scenes, shown, clip)
+    print(tally)
     if arguments.out:
-        arguments.out.write_text(json.dumps(table, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(tally.as_dict(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,16 @@ import torch.nn.functional as F
 
 from kino.presets import PRESETS
 from kino.registry import Registry
-from training.objectives.dit import OBJECT_FACTS, SCENE_FACTS, AlignedDit, DitObjective, patches, sample_latents
+from training.latents import LatentSet
+from training.objectives.dit import (
+    OBJECT_FACTS,
+    SCENE_FACTS,
+    AlignedDit,
+    DitObjective,
+    chosen_clips,
+    patches,
+    sample_latents,
+)
 from training.published import PromptEncoder
 from training.recipes import RECIPES
 from training.train import Run, compile_blocks, train
@@ -74,6 +84,15 @@ def test_the_read_out_is_zero_loss_only_for_the_facts_of_the_scene(runs: Path) -
     for name in wanted:
         wrong = batch | {name: (batch[name] + 1) % wanted[name]}
         assert objective._align(logits, wrong, cover).item() == pytest.approx(40.0, rel=0.01), name
+
+
+def test_a_chosen_set_holds_each_motion_under_each_camera_alike() -> None:
+    items = LatentSet("train", 2000, size=32)
+    chosen = chosen_clips(items, 10)
+    pairs = Counter((items.scene(index).motion, items.scene(index).camera) for index in chosen)
+    assert set(pairs.values()) == {10}
+    assert len(pairs) == 9 * 5 - 2 * 2  # what grows or shrinks is never zoomed
+    assert chosen_clips(items, None) == range(2000)
 
 
 def test_compiling_touches_the_repeated_blocks_alone() -> None:

@@ -6,6 +6,8 @@ lies in each patch. Both make a small model learn from fewer clips (the idea of 
 in place of a vision model's features); the read-out is dropped when the model is published.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class DitSettings:
         videos, stills: cached training sets; `stills` alone is the image stage.
         still_share: share of steps that take stills, in batches of `still_batch`.
         canonical_share: share of captions in the canonical wording that the rewriter writes.
+        chosen: most clips of `videos` for each pair of motion and camera, so that none is rare; None takes all.
         caption_drop: share of captions replaced by the empty prompt, for guidance.
         object_weight: extra weight of a position wholly covered by the object.
         align_layer, align_weight: block whose tokens are read out, and the weight of that loss.
@@ -63,6 +66,7 @@ class DitSettings:
     align_layer: int = 3
     align_weight: float = 0.2
     start: str | None = None
+    chosen: int | None = None
 
     def build(self, runs: Path) -> "DitObjective":
         """Open or encode the latents, load the towers and make the model."""
@@ -88,6 +92,7 @@ class DitObjective:
         cache = runs / "latents"
         self.stills = open_latents(settings.stills, self.tae, space, cache)
         self.videos = open_latents(settings.videos, self.tae, space, cache) if settings.videos else None
+        self.clips = chosen_clips(settings.videos, settings.chosen) if settings.videos else []
         self.held_out = open_latents(settings.held_out, self.tae, space, cache)
         self.prompts = PromptEncoder(settings.preset, registry)
         self.model: nn.Module = AlignedDit(PRESETS[settings.preset].dit)
@@ -99,10 +104,12 @@ class DitObjective:
         """Latents, captions and facts of random items; stills or clips, never both in one batch."""
         settings = self.settings
         if settings.videos is None or self.videos is None or torch.rand((), generator=generator) < settings.still_share:
-            items, latents, count = settings.stills, self.stills, settings.still_batch
+            items, latents, among = settings.stills, self.stills, range(settings.stills.count)
+            count = settings.still_batch
         else:
-            items, latents, count = settings.videos, self.videos, settings.video_batch
-        indices = torch.randint(items.count, (count,), generator=generator).tolist()
+            items, latents, among = settings.videos, self.videos, self.clips
+            count = settings.video_batch
+        indices = [among[drawn] for drawn in torch.randint(len(among), (count,), generator=generator).tolist()]
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         scenes = [items.scene(index) for index in indices]
         prompts = [self._prompt(scene, items, rng) for scene in scenes]
@@ -186,6 +193,21 @@ class DitObjective:
         shown = video[:, np.linspace(0, items.frames - 1, min(4, items.frames)).round().astype(int)]
         sheet = rearrange(shown, "(r a) f y x c -> (r y) (a f x) c", a=2 if items.frames > 1 else 4)
         Image.fromarray(sheet).save(path)
+
+
+def chosen_clips(items: LatentSet, most: int | None) -> Sequence[int]:
+    """Indices of the clips to learn from: all, or the first `most` of each pair of motion and camera."""
+    if most is None:
+        return range(items.count)
+    taken: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for index in range(items.count):
+        scene = items.scene(index)
+        pair = scene.motion, scene.camera
+        taken[pair] += 1
+        if taken[pair] <= most:
+            chosen.append(index)
+    return chosen
 
 
 def patches(coverage: Tensor) -> Tensor:
