@@ -1,0 +1,159 @@
+"""Loudness and true peak of sound at 48 kHz after ITU-R BS.1770-4, and a limiter that brings a track to both.
+
+Samples are floats [n] (mono) or [c n] (up to two channels), full scale 1. Loudness is in LUFS, peaks in dBTP.
+"""
+
+from functools import cache
+from math import inf, log10
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
+from scipy.signal import firwin, oaconvolve, sosfilt
+
+from kino.shapes import SAMPLE_RATE
+
+Floats = NDArray[np.floating]
+
+TARGET_LUFS = -23.0
+"""Programme loudness of EBU R 128."""
+CEILING_DBTP = -1.0
+"""Highest true peak of EBU R 128."""
+
+BLOCK = 2 * SAMPLE_RATE // 5
+HOP = SAMPLE_RATE // 10
+ABSOLUTE_GATE_LUFS = -70.0
+RELATIVE_GATE_LU = -10.0
+OVERSAMPLING = 4
+LOOK_AHEAD = SAMPLE_RATE // 200
+"""Reach of the limiter to either side of a peak: 5 ms."""
+TOLERANCE_LU = 0.05
+MAX_PASSES = 12
+
+# The two stages of the K-weighting at 48 kHz, BS.1770-4, tables 1 and 2.
+_K_WEIGHTING = np.array(
+    [
+        [1.53512485958697, -2.69169618940638, 1.19839281085285, 1.0, -1.69065929318241, 0.73248077421585],
+        [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621],
+    ]
+)
+_TAPS_PER_PHASE = 24
+
+
+def loudness(samples: Floats) -> float:
+    """Integrated loudness in LUFS: blocks of 400 ms every 100 ms, gated at -70 LUFS and 10 LU below what is left.
+
+    A track shorter than a block, which the standard leaves out, counts as one block. Silence gives -inf.
+
+    Raises:
+        ValueError: samples are not finite [n] or [c n] with one or two channels and at least one sample.
+    """
+    powers = _block_powers(_checked(samples))
+    powers = powers[powers > 10 ** ((ABSOLUTE_GATE_LUFS + 0.691) / 10)]
+    if len(powers) == 0:
+        return -inf
+    gate = powers.mean() * 10 ** (RELATIVE_GATE_LU / 10)
+    return _lufs(float(powers[powers > gate].mean()))
+
+
+def true_peak(samples: Floats) -> float:
+    """Highest peak between and on the samples in dBTP, by fourfold oversampling (BS.1770-4, annex 2); silence is -inf.
+
+    Raises:
+        ValueError: as `loudness`.
+    """
+    return _decibels(float(_peaks(_checked(samples)).max()))
+
+
+def limit(samples: Floats, ceiling_dbtp: float = CEILING_DBTP) -> NDArray[np.float32]:
+    """The samples with their true peak at or below a ceiling; what is over 10 ms from a higher peak stays as it was.
+
+    The gain falls smoothly before a peak and rises after it, alike on both channels, and nothing is delayed.
+
+    Raises:
+        ValueError: as `loudness`, or the ceiling is above 0 dBTP.
+    """
+    if not ceiling_dbtp <= 0:
+        raise ValueError(f"ceiling_dbtp is {ceiling_dbtp}, must be at most 0")
+    channels = _checked(samples)
+    ceiling = 10 ** (ceiling_dbtp / 20)
+    wanted = ceiling / np.maximum(_peaks(channels), ceiling)
+    lowest = minimum_filter1d(wanted, 2 * LOOK_AHEAD + 1, mode="nearest")
+    window = np.hanning(2 * LOOK_AHEAD + 3)[1:-1]
+    smooth = oaconvolve(np.pad(lowest, LOOK_AHEAD, mode="edge"), window / window.sum(), mode="valid")
+    gain = np.minimum(smooth, 1.0)
+    out = channels * gain
+    excess = float(_peaks(out).max()) / ceiling  # the moving gain can lift a peak between two samples by a hair
+    return np.asarray(out / max(excess * (1 + 1e-6), 1.0), np.float32).reshape(samples.shape)
+
+
+def normalise(
+    samples: Floats, target_lufs: float = TARGET_LUFS, ceiling_dbtp: float = CEILING_DBTP
+) -> NDArray[np.float32]:
+    """The samples at a loudness, their true peak at or below a ceiling; silence stays silence.
+
+    Limiting takes loudness away, so gain and limiter are found together. Where peaks are so sparse that the ceiling
+    forbids the target, the result is as loud as `MAX_PASSES` steps make it.
+
+    Raises:
+        ValueError: as `limit`, or the target is not from -70 to 0 LUFS.
+    """
+    if not ABSOLUTE_GATE_LUFS <= target_lufs <= 0:
+        raise ValueError(f"target_lufs is {target_lufs}, must be from {ABSOLUTE_GATE_LUFS} to 0")
+    loud = loudness(samples)
+    if loud == -inf:
+        return limit(samples, ceiling_dbtp)
+    gain_db = target_lufs - loud
+    out = limit(samples * 10 ** (gain_db / 20), ceiling_dbtp)
+    for _ in range(MAX_PASSES):
+        missing = target_lufs - loudness(out)
+        if abs(missing) <= TOLERANCE_LU:
+            break
+        gain_db += missing
+        out = limit(samples * 10 ** (gain_db / 20), ceiling_dbtp)
+    return out
+
+
+def _block_powers(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean square of each gating block after the K-weighting, summed over the channels."""
+    squares = np.square(sosfilt(_K_WEIGHTING, channels)).sum(axis=0)
+    if len(squares) < BLOCK:
+        return np.array([squares.mean()])
+    hops = squares[: len(squares) // HOP * HOP].reshape(-1, HOP).sum(axis=1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(hops, BLOCK // HOP).sum(axis=1) / BLOCK)
+
+
+def _peaks(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Highest true peak around each sample over the channels, [n]."""
+    peaks = np.abs(channels)
+    for phase in range(1, OVERSAMPLING):
+        between = np.abs(oaconvolve(channels, _interpolator()[phase][None], mode="full", axes=1))
+        between = between[:, _TAPS_PER_PHASE // 2 : _TAPS_PER_PHASE // 2 + channels.shape[1]]
+        np.maximum(peaks, between, out=peaks)
+        np.maximum(peaks[:, 1:], between[:, :-1], out=peaks[:, 1:])
+    return np.asarray(peaks.max(axis=0))
+
+
+@cache
+def _interpolator() -> NDArray[np.float64]:
+    """Filters that give the values a quarter, a half and three quarters of the way to the next sample, [phase tap]."""
+    taps = firwin(_TAPS_PER_PHASE * OVERSAMPLING + 1, 1 / OVERSAMPLING, window=("kaiser", 5.0)) * OVERSAMPLING
+    return np.asarray(taps[:-1].reshape(_TAPS_PER_PHASE, OVERSAMPLING).T)
+
+
+def _checked(samples: Floats) -> NDArray[np.float64]:
+    """The samples as float64 [c n]."""
+    channels = np.atleast_2d(np.asarray(samples, np.float64))
+    if channels.ndim != 2 or len(channels) > 2 or channels.shape[1] < 1:
+        raise ValueError(f"samples are {list(np.shape(samples))}, must be [n] or [c n] with one or two channels")
+    if not np.isfinite(channels).all():
+        raise ValueError("samples hold values that are not finite, must be finite")
+    return channels
+
+
+def _lufs(power: float) -> float:
+    return -0.691 + 10 * log10(power)
+
+
+def _decibels(amplitude: float) -> float:
+    return 20 * log10(amplitude) if amplitude > 0 else -inf
