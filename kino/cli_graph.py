@@ -17,7 +17,7 @@ from kino.v1.info_pb2 import Info, Limits
 
 DEFAULT_ADDRESS = "127.0.0.1:7000"
 _UNAVAILABLE = 3
-_SUFFIXES = {"video/mp4": ".mp4", "image/png": ".png", "video/x-matroska": ".mkv"}
+_SUFFIXES = {"video/mp4": ".mp4", "image/png": ".png", "video/matroska": ".mkv"}
 
 
 def connect(given: argparse.Namespace) -> AsyncKino:

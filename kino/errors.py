@@ -7,6 +7,7 @@ gets the same class back from `from_rpc_error`. No message ever holds a tracebac
 import asyncio
 import re
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -21,6 +22,11 @@ from kino.store import NotFoundError as NotInStoreError
 _DOMAIN = "kino"
 _MAX_TEXT = 500  # of a message: a status travels in a header, and headers end at 8 KiB
 _MAX_VALUE = 120  # of a value quoted in a message
+_NOBODY = re.compile(
+    r".*last error: .*?ipv[46]:(?P<address>\S+): (?:Failed to connect to remote host: )?(?:connect: )?(?P<refused>.+)"
+    r"|.*errors resolving (?P<name>\S+): .*: (?P<unknown>[^:\]]+)\]?",
+    re.DOTALL,
+)  # how gRPC says that no connection came about
 _FIELD_VALUE_BOUND = re.compile(
     r"([\w.\[\]]+) is (.+), must be (.+)", re.DOTALL
 )  # how the library words a `ValueError`
@@ -224,8 +230,17 @@ def from_rpc_error(error: grpc.RpcError) -> KinoError:
     except ValueError:  # details that contradict the code, as behind a proxy that rewrote it: the code is what counts
         status = None
     return from_status(
-        status or status_pb2.Status(code=call.code().value[0], message=call.details() or call.code().name)
+        status or status_pb2.Status(code=call.code().value[0], message=_plain(call.details()) or call.code().name)
     )
+
+
+def _plain(details: str | None) -> str:
+    """Return what gRPC says of a call that reached nobody in the words of its user."""
+    nobody = _NOBODY.fullmatch(details or "")
+    if nobody:
+        address, reason = unquote(nobody["address"] or nobody["name"]), nobody["refused"] or nobody["unknown"]
+        return f"nobody answers at {address}: {reason[0].lower()}{reason[1:]}"
+    return details or ""
 
 
 def _from_value_error(error: ValueError) -> InvalidArgumentError:

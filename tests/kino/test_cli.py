@@ -106,7 +106,14 @@ def test_an_address_where_nobody_listens_exits_with_3(
     command: list[str], free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([*command, "--json", "--address", f"127.0.0.1:{free_port}"]) == cli.EXIT_UNAVAILABLE
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "UNAVAILABLE"
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "UNAVAILABLE"
+    assert error["message"] == f"nobody answers at 127.0.0.1:{free_port}: connection refused"
+
+
+def test_a_host_that_has_no_address_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--address", "nobody.invalid:7000"]) == cli.EXIT_UNAVAILABLE
+    assert capsys.readouterr().err.startswith("kino: nobody answers at nobody.invalid:7000: ")
 
 
 @pytest.mark.parametrize(
