@@ -46,7 +46,8 @@ class Recipe:
 
 STILLS = LatentSet("train", 16_000, frames=1)
 HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
-VIDEOS = LatentSet("train", 20_000)
+VIDEOS = LatentSet("train", 8_000)
+MORE_VIDEOS = LatentSet("train", 20_000)
 HELD_OUT_VIDEOS = LatentSet("held_out", 80)
 
 ROWS = [
@@ -96,7 +97,7 @@ ROWS = [
     Recipe(
         name="dit_mini_images",
         component="dit",
-        settings=DitSettings("mini", None, STILLS, HELD_OUT_STILLS),
+        settings=DitSettings("mini", None, STILLS, HELD_OUT_STILLS, layers=6),
         steps=250,
         matrix_rate=0.02,
         vector_rate=1e-3,
@@ -107,8 +108,20 @@ ROWS = [
     Recipe(
         name="dit_mini_joint",
         component="dit",
-        settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, start="dit_mini_images"),
-        steps=1800,
+        settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, layers=6, start="dit_mini_images"),
+        steps=340,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        validate_every=200,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_pruned",
+        component="dit",
+        settings=DitSettings(
+            "mini", MORE_VIDEOS, STILLS, HELD_OUT_VIDEOS, align_layer=2, start="dit_mini_joint", pruned=2
+        ),
+        steps=1500,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
@@ -120,13 +133,14 @@ ROWS = [
         component="dit",
         settings=DitSettings(
             "mini",
-            VIDEOS,
+            MORE_VIDEOS,
             STILLS,
             HELD_OUT_VIDEOS,
             still_share=0.1,
             canonical_share=0.7,
-            start="dit_mini_joint",
+            align_layer=2,
             chosen=250,
+            start="dit_mini_pruned",
         ),
         steps=450,
         matrix_rate=0.02,

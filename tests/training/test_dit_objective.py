@@ -10,8 +10,6 @@ from kino.presets import PRESETS
 from kino.registry import Registry
 from training.latents import LatentSet
 from training.objectives.dit import (
-    OBJECT_FACTS,
-    SCENE_FACTS,
     AlignedDit,
     DitObjective,
     chosen_clips,
@@ -21,6 +19,7 @@ from training.objectives.dit import (
 from training.published import PromptEncoder
 from training.recipes import RECIPES
 from training.train import Run, compile_blocks, train
+from training.world.scene import COLOURS, OBJECTS
 
 RECIPE = replace(RECIPES["dit_nano"], steps=4, log_every=1, validate_every=4, checkpoint_every=2)
 
@@ -71,19 +70,30 @@ def test_patches_hold_the_four_positions_of_each_token() -> None:
     assert patches(coverage)[0, 3].tolist() == [10.0, 11.0, 14.0, 15.0]
 
 
-def test_the_read_out_is_zero_loss_only_for_the_facts_of_the_scene(runs: Path) -> None:
+def test_the_read_out_loses_nothing_only_on_the_facts_of_the_scene(runs: Path) -> None:
     objective = RECIPE.settings.build(runs)
     assert isinstance(objective, DitObjective)
     batch = objective.batch(torch.Generator().manual_seed(0))
     cover = (patches(batch["coverage"]) > 0.5).float()
-    count, tokens = cover.shape[:2]
-    wanted = {**OBJECT_FACTS, **SCENE_FACTS}
-    sure = [40 * F.one_hot(batch[name], classes)[:, None].expand(count, tokens, -1) for name, classes in wanted.items()]
+    facts = {"object": len(OBJECTS), "colour": len(COLOURS)}
+    shape = (*cover.shape[:2], -1)
+    sure = [40 * F.one_hot(batch[name], classes)[:, None].expand(shape) for name, classes in facts.items()]
     logits = torch.cat([*sure, 80 * cover - 40], dim=-1)
     assert objective._align(logits, batch, cover).item() == pytest.approx(0.0, abs=1e-6)
-    for name in wanted:
-        wrong = batch | {name: (batch[name] + 1) % wanted[name]}
+    for name, classes in facts.items():
+        wrong = batch | {name: (batch[name] + 1) % classes}
         assert objective._align(logits, wrong, cover).item() == pytest.approx(40.0, rel=0.01), name
+
+
+def test_a_pruned_start_keeps_every_other_block(run: Run, runs: Path) -> None:
+    settings = replace(RECIPE.settings, layers=1, align_layer=0, start=RECIPE.name, pruned=0)
+    shallow = settings.build(runs).model.state_dict()
+    deep = run.average.state_dict()
+    assert torch.equal(
+        shallow["dit.blocks.0.self_attention.qkv.weight"], deep["dit.blocks.1.self_attention.qkv.weight"]
+    )
+    assert torch.equal(shallow["dit.patch_out.weight"], deep["dit.patch_out.weight"])
+    assert not any(name.startswith("dit.blocks.1") for name in shallow)
 
 
 def test_a_chosen_set_holds_each_motion_under_each_camera_alike() -> None:

@@ -1,14 +1,15 @@
 """DiT training: flow matching on cached latents of stills and clips, conditioned on freshly worded captions.
 
 Source: Movie Gen (arXiv 2410.13720), sections 3.2.1 and 3.2.3. Ours, with the reason: positions that the object covers
-weigh more, and a linear read-out of inner tokens is trained to tell the facts of the scene and how much of its object
-lies in each patch. Both make a small model learn from fewer clips (the idea of REPA, arXiv 2410.06940, with known facts
-in place of a vision model's features); the read-out is dropped when the model is published.
+weigh more, and a linear read-out of inner tokens is trained to tell which object, which colour and how much of it lies
+in each patch. Both make a small model learn shapes from fewer clips (the idea of REPA, arXiv 2410.06940, with known
+facts in place of a vision model's features); the read-out is dropped when the model is published.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,15 @@ from kino.presets import PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
 from kino.shapes import PATCH_SIZE
+from training import checkpoint
 from training.data import to_pixels
 from training.latents import Latents, LatentSet, open_latents
 from training.objective import Batch
 from training.published import MODELS, PromptEncoder, open_tae
 from training.world.captions import canonical, caption
-from training.world.scene import CAMERAS, COLOURS, MOTIONS, OBJECTS, PLACES, Scene, facts
+from training.world.scene import COLOURS, OBJECTS, Scene, facts
 
 PATCHES = PATCH_SIZE**2
-OBJECT_FACTS = {"object": len(OBJECTS), "colour": len(COLOURS), "motion": len(MOTIONS)}
-"""Number of classes of what is read out where the object is."""
-SCENE_FACTS = {"place": len(PLACES), "camera": len(CAMERAS)}
-"""The same for what is read out everywhere."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,9 @@ class DitSettings:
         caption_drop: share of captions replaced by the empty prompt, for guidance.
         object_weight: extra weight of a position wholly covered by the object.
         align_layer, align_weight: block whose tokens are read out, and the weight of that loss.
+        layers: blocks of the network, where not those of the preset.
         start: recipe whose averaged weights this stage starts from.
+        pruned: block of the start that is left out, which makes the network one block shallower.
     """
 
     preset: str
@@ -65,8 +65,10 @@ class DitSettings:
     object_weight: float = 2.0
     align_layer: int = 3
     align_weight: float = 0.2
-    start: str | None = None
     chosen: int | None = None
+    layers: int | None = None
+    start: str | None = None
+    pruned: int | None = None
 
     def build(self, runs: Path) -> "DitObjective":
         """Open or encode the latents, load the towers and make the model."""
@@ -79,7 +81,7 @@ class AlignedDit(nn.Module):
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
         self.dit = DiT(config)
-        self.readout = nn.Linear(config.width, sum(OBJECT_FACTS.values()) + sum(SCENE_FACTS.values()) + PATCHES)
+        self.readout = nn.Linear(config.width, len(OBJECTS) + len(COLOURS) + PATCHES)
 
 
 class DitObjective:
@@ -95,10 +97,11 @@ class DitObjective:
         self.clips = chosen_clips(settings.videos, settings.chosen) if settings.videos else []
         self.held_out = open_latents(settings.held_out, self.tae, space, cache)
         self.prompts = PromptEncoder(settings.preset, registry)
-        self.model: nn.Module = AlignedDit(PRESETS[settings.preset].dit)
+        config = PRESETS[settings.preset].dit
+        self.model: nn.Module = AlignedDit(replace(config, layers=settings.layers or config.layers))
         if settings.start is not None:
-            state = torch.load(runs / settings.start / "checkpoint.pt", map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["average"])
+            state = checkpoint.load(runs / settings.start)["average"]
+            self.model.load_state_dict(state if settings.pruned is None else without_block(state, settings.pruned))
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Latents, captions and facts of random items; stills or clips, never both in one batch."""
@@ -127,7 +130,9 @@ class DitObjective:
         return {
             "x_1": torch.from_numpy(latents.values[indices]).float(),
             "coverage": torch.from_numpy(latents.coverage[indices]).float() / 255,
-        } | {name: torch.tensor([fact[name] for fact in named]) for name in (*OBJECT_FACTS, *SCENE_FACTS)}
+            "object": torch.tensor([fact["object"] for fact in named]),
+            "colour": torch.tensor([fact["colour"] for fact in named]),
+        }
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Weighted mean squared error of the velocity, and the read-out's cross-entropies."""
@@ -148,17 +153,15 @@ class DitObjective:
 
     @staticmethod
     def _align(logits: Tensor, batch: Batch, cover: Tensor) -> Tensor:
-        """Scene facts at every patch, those of the object where it fills a quarter or more, and its share of each."""
-        parts = logits.split([*OBJECT_FACTS.values(), *SCENE_FACTS.values(), PATCHES], dim=-1)
-        named = dict(zip((*OBJECT_FACTS, *SCENE_FACTS), parts, strict=False))
-        everywhere = torch.ones_like(cover[..., 0], dtype=torch.bool)
+        """Object and colour of the patches that it fills by a quarter or more, and its share of each position."""
+        named, coloured, covered = logits.split([len(OBJECTS), len(COLOURS), PATCHES], dim=-1)
         filled = cover.mean(dim=-1) >= 0.25
-        loss = F.binary_cross_entropy_with_logits(parts[-1], cover)
-        for where, facts_there in ((everywhere, SCENE_FACTS), (filled, OBJECT_FACTS)):
-            item = where.nonzero()[:, 0]
-            for name in facts_there if len(item) else ():
-                loss = loss + F.cross_entropy(named[name][where], batch[name].to(item.device)[item])
-        return loss
+        share = F.binary_cross_entropy_with_logits(covered, cover)
+        item = filled.nonzero()[:, 0]
+        if not len(item):
+            return share
+        object_, colour = batch["object"].to(item.device)[item], batch["colour"].to(item.device)[item]
+        return share + F.cross_entropy(named[filled], object_) + F.cross_entropy(coloured[filled], colour)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Velocity error on held-out items at fixed noise and times."""
@@ -193,6 +196,19 @@ class DitObjective:
         shown = video[:, np.linspace(0, items.frames - 1, min(4, items.frames)).round().astype(int)]
         sheet = rearrange(shown, "(r a) f y x c -> (r y) (a f x) c", a=2 if items.frames > 1 else 4)
         Image.fromarray(sheet).save(path)
+
+
+def without_block(state: dict[str, Tensor], block: int) -> dict[str, Tensor]:
+    """The weights of an aligned DiT without one of its blocks; those behind it move up."""
+    kept = {}
+    for name, part in state.items():
+        found = re.fullmatch(r"dit\.blocks\.(\d+)\.(.+)", name)
+        number = int(found[1]) if found else -1
+        if found and number > block:
+            kept[f"dit.blocks.{number - 1}.{found[2]}"] = part
+        elif number != block:
+            kept[name] = part
+    return kept
 
 
 def chosen_clips(items: LatentSet, most: int | None) -> Sequence[int]:
