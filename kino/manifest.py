@@ -26,8 +26,8 @@ class Manifest:
 
     Args:
         component: the network: tae, dit, ul2, byt5, metaclip, rewriter.
-        family: whose network it is: kino is ours.
-        preset: name of the row of sizes.
+        family: whose network it is: kino is ours, an adopted one's is its `model_type`.
+        preset: name of the row of sizes; empty where it is of none, as an adopted one.
         config: settings of the network, as JSON knows them: lists, no tuples.
         digests: SHA-256 of each file of the version, by its name.
         spaces: what the version has to be used with.

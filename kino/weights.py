@@ -106,7 +106,7 @@ def config(kind: type[Config], manifest: Manifest) -> Config:
     given = manifest.config.keys()
     odd = (given - known.keys()) | {name for name, required in known.items() if required and name not in given}
     if odd:
-        raise WeightsError(f"{_name(manifest)}: its config is no {kind.__name__}, they differ in {_some(odd)}")
+        raise WeightsError(f"{_name(manifest)}: its config is no {kind.__name__}, they differ in {some(odd)}")
     return kind(**{name: _tuples(value) for name, value in manifest.config.items()})
 
 
@@ -127,7 +127,7 @@ def load_state(manifest: Manifest, registry: Registry, dtype: torch.dtype | None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except SafetensorError as error:
         raise DamagedError(str(path), "a safetensors file", str(error)) from error
-    _check_finite(tensors, _name(manifest))
+    check_finite(tensors, _name(manifest))
     if dtype is None:
         return tensors
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
@@ -158,7 +158,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], *, bf16: bool = True) 
         WeightsError: a tensor holds NaN or infinity.
         kino.files.FullError: no room is left.
     """
-    _check_finite(tensors, path.name)
+    check_finite(tensors, path.name)
     content = safetensors.torch.save({name: _stored(tensor, bf16) for name, tensor in tensors.items()})
     with scratch_file(path.parent) as file:
         file.write(content)
@@ -197,18 +197,19 @@ def _stored(tensor: Tensor, bf16: bool) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise `WeightsError` where a tensor holds NaN or infinity."""
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise WeightsError(f"{where}: NaN or infinity in {_some(broken)}")
+        raise WeightsError(f"{where}: NaN or infinity in {some(broken)}")
 
 
 def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
     problems = []
     if missing := expected.keys() - given.keys():
-        problems.append(f"missing {_some(missing)}")
+        problems.append(f"missing {some(missing)}")
     if unexpected := given.keys() - expected.keys():
-        problems.append(f"unexpected {_some(unexpected)}")
+        problems.append(f"unexpected {some(unexpected)}")
     for name in sorted(expected.keys() & given.keys()):
         if expected[name].shape != given[name].shape:
             problems.append(f"{name} is {list(given[name].shape)}, must be {list(expected[name].shape)}")
@@ -216,6 +217,7 @@ def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], wher
         raise WeightsError(f"{where} does not fit its network: {'; '.join(problems[:6])}")
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Names as a message tells them: the first five, and how many more."""
     shown = sorted(names)
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

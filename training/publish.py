@@ -109,7 +109,7 @@ def tokenizer_definition(component: str, preset: Preset, runs: Path) -> str | No
 
 def spaces(preset: Preset, registry: Registry) -> Spaces:
     """The published TAE and towers that a generator of this preset was trained with."""
-    text = {name: weights.find(name, preset.name, registry).digest for name in preset.towers}
+    text = {name: weights.find(name, preset.name, registry).digest for name, _ in preset.dit.text_widths}
     return Spaces(weights.find("tae", preset.name, registry).digest, text)
 
 

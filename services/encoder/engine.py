@@ -1,25 +1,53 @@
 """Turns prompts into the embeddings that a generator reads, by three text towers. Text in, arrays out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from kino.adopted import is_adopted, open_tower
 from kino.manifest import Manifest
+from kino.models.adopted_tower import AdoptedTower, AdoptedTowerConfig
 from kino.models.text import Tower, TowerConfig
-from kino.presets import PRESETS, Preset
+from kino.presets import PRESETS
 from kino.prompts import encode_prompts, with_frame_rate
 from kino.registry import Registry
 from kino.tokens import BpeTokenizer, ByteTokenizer, Tokenizer
-from kino.weights import open_network
+from kino.weights import RANDOM_PRESETS, find, open_network
 
 TOKENIZER = "tokenizer.json"
 """File of a tower's version that holds its tokenizer."""
 
 Rows = Mapping[str, NDArray[np.float32]]
 """Embeddings [n d] of one text, by tower."""
+
+
+class TextTower(Protocol):
+    """What the engine needs of a tower, ours or an adopted one."""
+
+    @property
+    def config(self) -> TowerConfig | AdoptedTowerConfig:
+        """Its settings."""
+
+    def __call__(self, prompt: str) -> Tensor:
+        """The rows [n d] of a prompt."""
+
+
+class OwnTower(nn.Module):
+    """A tower that was trained here, with its tokenizer."""
+
+    def __init__(self, tower: Tower, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tower, self.tokenizer, self.config = tower, tokenizer, tower.config
+
+    def forward(self, prompt: str) -> Tensor:
+        """The rows [n d] of a prompt."""
+        embeddings, _ = encode_prompts(self.tower, self.tokenizer, [prompt])
+        return embeddings[0].float()
 
 
 class EncoderEngine:
@@ -29,18 +57,23 @@ class EncoderEngine:
 
     Args:
         preset: name of the row; one of random weights needs no registry.
-        version: model version or alias in the registry, the same for each tower.
+        version: model version or alias in the registry, the same for each tower; a row without towers of its own takes
+            adopted ones alone, any other row takes them too.
         device: as torch names it.
+
+    Raises:
+        ValueError: a tower's rows are not as wide as the row's generator reads them.
     """
 
     def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
         self.manifests: dict[str, Manifest] = {}
-        self.towers: dict[str, Tower] = {}
-        self._tokenizers: dict[str, Tokenizer] = {}
-        for name in PRESETS[preset].towers:
-            manifest, _, tower = open_network(name, preset, version, registry, _builder(name))
+        self.towers: dict[str, TextTower] = {}
+        for name, width in PRESETS[preset].dit.text_widths:
+            manifest, tower = _open(name, preset, version, registry)
+            if tower.config.width != width:
+                told = f"{name}/{manifest.version} is {tower.config.width}"
+                raise ValueError(f"width of {told}, must be {width}: that is what the generator of {preset} reads")
             self.manifests[name], self.towers[name] = manifest, tower.to(device)
-            self._tokenizers[name] = _tokenizer(tower.config, manifest, registry)
 
     @property
     def digest(self) -> str:
@@ -67,13 +100,19 @@ class EncoderEngine:
         text = with_frame_rate(prompt, fps) if prompt and fps is not None else prompt
         rows = {}
         for name in towers or self.towers:
-            embeddings, _ = encode_prompts(self.towers[name], self._tokenizers[name], [text])
-            rows[name] = embeddings[0].float().cpu().numpy()
+            rows[name] = self.towers[name](text).cpu().numpy()
         return rows
 
 
-def _builder(name: str) -> Callable[[Preset], Tower]:
-    return lambda row: Tower(row.towers[name])
+def _open(name: str, preset: str, version: str, registry: Registry) -> tuple[Manifest, OwnTower | AdoptedTower]:
+    own = PRESETS[preset].towers
+    manifest = find(name, preset if preset in RANDOM_PRESETS else version, registry)
+    if is_adopted(manifest):
+        return manifest, open_tower(manifest, registry)
+    if name not in own:
+        raise ValueError(f"version of {name} is {version!r}, must be an adopted one: {preset} has no towers of ours")
+    manifest, _, tower = open_network(name, preset, version, registry, lambda row: Tower(row.towers[name]))
+    return manifest, OwnTower(tower, _tokenizer(tower.config, manifest, registry))
 
 
 def _tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:

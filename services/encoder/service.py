@@ -55,10 +55,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Tell which towers are served."""
         engine = self._engine
         info = part("encoder", next(iter(engine.manifests.values())), self.config.device)
-        info.digest = engine.digest
+        info.digest, info.preset = engine.digest, self.config.preset
         for name, tower in engine.towers.items():
-            digest, width = engine.manifests[name].digest, tower.config.width
-            most = 1 if tower.config.output == "pooled" else tower.config.max_tokens
+            digest, width, most = engine.manifests[name].digest, tower.config.width, tower.config.max_rows
             info.text_spaces.append(TextSpace(tower=name, digest=digest, width=width, max_tokens=most))
         info.limits.CopyFrom(text_limits(self.config.queue))
         info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS

@@ -65,11 +65,16 @@ def _check_latents(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info
 
 def _check_text(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info]) -> None:
     made, read = infos[origin.call.component], infos[reader.call.component]
-    given = {space.tower: space.digest for space in made.text_spaces}
+    given = {space.tower: space for space in made.text_spaces}
     for space in read.text_spaces:
         found = given.get(space.tower)
-        if found != space.digest:
-            gives = "none" if found is None else _short(found)
+        if found is not None and found.width != space.width:
+            raise FailedPreconditionError(
+                f"{_told(made)} and {_told(read)} do not fit: {reader.name} reads rows of {space.tower} that are "
+                f"{space.width} wide, those of {origin.name} are {found.width}"
+            )
+        if found is None or found.digest != space.digest:
+            gives = "none" if found is None else _short(found.digest)
             raise FailedPreconditionError(
                 f"{_told(made)} and {_told(read)} do not fit: {reader.name} was trained on embeddings of "
                 f"{space.tower} {_short(space.digest)}, {origin.name} gives {gives}"
