@@ -1,6 +1,7 @@
 """Size arithmetic of frames, latents, tokens and samples. Every other module asks here; none computes its own."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isfinite, log
 
 TEMPORAL_COMPRESSION = 8
@@ -92,7 +93,7 @@ def frames_for_seconds(seconds: float, fps: int) -> int:
     return max(1, round(seconds * fps))
 
 
-def audio_samples(frames: int, fps: int) -> int:
+def audio_samples(frames: int, fps: int | Fraction) -> int:
     """Samples of the sound track of a clip at 48 kHz: round(frames / fps x 48000), halves away from zero."""
     if frames < 1:
         raise ValueError(f"frames is {frames}, must be at least 1")

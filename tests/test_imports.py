@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 # Names of modules that belong together; `a.b` also stands for everything under it.
 NETWORKS = ("kino.models",)
 NUMBERS = ("kino.flow", "kino.shapes", "kino.presets", "kino.weights", "kino.parallel")
-BYTES = ("kino.wire", "kino.media", "kino.store")
+MEDIA = ("kino.media", "kino.containers", "kino.footage", "kino.sound", "kino.images")
+BYTES = ("kino.wire", "kino.store", *MEDIA)
 CALLS = ("kino.rpc", "kino.errors")
 MESSAGES = ("kino.v1",)
 TORCH = ("torch", "torchvision")
@@ -36,15 +37,15 @@ class Row:
 
 
 MODELS = Row(("kino/models/*.py",), (*NETWORKS, "kino.shapes", *TORCH))
-ENGINE = Row(("services/*/engine.py",), (*NETWORKS, *NUMBERS, "kino.media", *TORCH))
+ENGINE = Row(("services/*/engine.py",), (*NETWORKS, *NUMBERS, *MEDIA, *TORCH))
 SERVICE = Row(("services/*/service.py",), ("kino.presets", "kino.shapes", *BYTES, *CALLS, *MESSAGES, *GRPC))
-GRAPH = Row(("services/graph/*.py",), ("kino.shapes", "kino.store", "kino.media", *CALLS, *MESSAGES, *GRPC))
+GRAPH = Row(("services/graph/*.py",), ("kino.shapes", "kino.store", *MEDIA, *CALLS, *MESSAGES, *GRPC))
 CLIENT = Row(
     ("kino/client.py", "kino/client_*.py", "kino/cli.py", "kino/cli_*.py"),
     ("kino.wire", *CALLS, *MESSAGES, *GRPC, *FACES),
 )
-TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, "kino.store", "kino.media", *TORCH))
-WORLD = Row(("training/world/*.py",), ("kino.shapes", "kino.store", "kino.media"))
+TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, "kino.store", *MEDIA, *TORCH))
+WORLD = Row(("training/world/*.py",), ("kino.shapes", "kino.store", *MEDIA))
 ROWS = (WORLD, GRAPH, MODELS, ENGINE, SERVICE, CLIENT, TRAINING)  # the first row that matches a file counts
 
 

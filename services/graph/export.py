@@ -13,8 +13,9 @@ import numpy as np
 
 from kino.compute import ComputeQueue
 from kino.errors import InvalidArgumentError
+from kino.footage import iter_frames, probe
 from kino.images import PNG, contact_sheet, encode_png, spread
-from kino.media import MEDIA_TYPES, VideoWriter, iter_frames, probe
+from kino.media import MEDIA_TYPES, VideoWriter
 from kino.store import Store
 from kino.v1 import graph_pb2, info_pb2, media_pb2, progress_pb2
 from services.graph.calls import GRAPH, Event

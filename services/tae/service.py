@@ -13,9 +13,10 @@ import numpy as np
 from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError, InvalidArgumentError
+from kino.footage import read_video
 from kino.images import decode_image
 from kino.limits import MAX_FPS, MIN_FPS, clip_limits
-from kino.media import MEDIA_TYPES, Limits, VideoWriter, read_video
+from kino.media import MEDIA_TYPES, Limits, VideoWriter
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION

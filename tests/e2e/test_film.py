@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kino.footage import probe, read_video
 from kino.images import decode_image
-from kino.media import probe, read_video
 from tests.e2e.conftest import Finished, Served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kino.media import probe
+from kino.footage import probe
 from tests.e2e.conftest import START_SECONDS, Finished
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -1,5 +1,3 @@
-import io
-import os
 import resource
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,35 +9,18 @@ import numpy as np
 import pytest
 
 from kino.files import FullError
+from kino.footage import probe, read_video
 from kino.media import (
     MEDIA_TYPES,
     Codec,
     Frames,
-    Limits,
     VideoInfo,
     VideoWriter,
-    iter_frames,
-    probe,
-    read_video,
-    transcode,
     write_video,
 )
+from tests.kino.clips import noise, plain
 
 RATES = [16, 24, 25, 30, Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25, 2)]
-
-
-def noise(num_frames: int, height: int, width: int) -> Frames:
-    return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
-
-
-def plain(num_frames: int, height: int, width: int, colour: tuple[int, int, int]) -> Frames:
-    return np.broadcast_to(np.array(colour, np.uint8), (num_frames, height, width, 3)).copy()
-
-
-@pytest.fixture
-def lossless(tmp_path: Path) -> Path:
-    write_video(tmp_path / "clip.mkv", noise(33, 18, 22), 16, "ffv1")
-    return tmp_path / "clip.mkv"
 
 
 @pytest.fixture
@@ -129,96 +110,8 @@ def test_a_film_of_odd_size_repeats_its_last_row_or_column(
     np.testing.assert_allclose(back.astype(int), plain(4, *even, (40, 160, 90)).astype(int), atol=3)
 
 
-def test_transcoding_equals_writing_the_frames(tmp_path: Path, lossless: Path) -> None:
-    info = transcode(lossless, tmp_path / "made.mp4", "h264")
-    write_video(tmp_path / "direct.mp4", noise(33, 18, 22), 16, "h264")
-    assert info == VideoInfo(33, Fraction(16), 18, 22, "h264")
-    assert (tmp_path / "made.mp4").read_bytes() == (tmp_path / "direct.mp4").read_bytes()
-
-
-def test_paths_bytes_and_streams_read_alike_in_chunks(lossless: Path) -> None:
-    frames = noise(33, 18, 22)
-    for source in (lossless, lossless.read_bytes(), io.BytesIO(lossless.read_bytes())):
-        chunks = list(iter_frames(source, chunk=10))
-        assert [len(chunk) for chunk in chunks] == [10, 10, 10, 3]
-        np.testing.assert_array_equal(np.concatenate(chunks), frames)
-
-
 def test_media_types_name_the_containers() -> None:
     assert MEDIA_TYPES == {"ffv1": "video/matroska", "h264": "video/mp4"}
-
-
-@pytest.mark.parametrize("reader", [read_video, probe])
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not a video",
-        bytes(5000),
-        os.urandom(5000),
-        b"\x1aE\xdf\xa3" + bytes(5000),
-        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
-        b"ffconcat version 1.0\nfile /etc/passwd\n",
-        b"\x89PNG\r\n\x1a\n" + bytes(100),
-    ],
-    ids=["empty", "text", "zeros", "noise", "ebml", "playlist", "concat", "png"],
-)
-def test_what_is_no_video_is_named(reader: object, content: bytes) -> None:
-    assert callable(reader)
-    with pytest.raises(ValueError, match=r"video is unreadable .*, must be a whole MP4, Matroska or WebM"):
-        reader(content)
-
-
-@pytest.mark.parametrize("reader", [read_video, probe])
-@pytest.mark.parametrize("kept", [0.01, 0.1, 0.5, 0.9, 0.99])
-@pytest.mark.parametrize("name", ["lossless", "film"])
-def test_a_truncated_video_is_named(request: pytest.FixtureRequest, reader: object, kept: float, name: str) -> None:
-    assert callable(reader)
-    content = request.getfixturevalue(name).read_bytes()
-    with pytest.raises(ValueError, match=r"^video is (unreadable|truncated|without|a file without)"):
-        reader(content[: int(len(content) * kept)])
-    assert len(read_video(content)[0]) == 33
-
-
-@pytest.mark.parametrize("name", ["lossless", "film"])
-def test_damage_ends_in_frames_or_in_a_value_error(request: pytest.FixtureRequest, name: str) -> None:
-    content = request.getfixturevalue(name).read_bytes()
-    generator = np.random.default_rng(0)
-    refusals = []
-    for _ in range(60):
-        damaged = bytearray(content)
-        for position in generator.integers(0, len(content), 20):
-            damaged[position] ^= int(generator.integers(1, 256))
-        try:
-            read_video(bytes(damaged), Limits(max_pixels=4096))
-        except ValueError as error:
-            refusals.append(str(error))
-    assert refusals
-    assert [refusal for refusal in refusals if not refusal.startswith("video is ")] == []
-
-
-def test_sound_alone_is_no_film(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=48000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        sound.rate = 48000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode(None))
-    with pytest.raises(ValueError, match="video is a file without pictures, must be a film"):
-        probe(tmp_path / "sound.mp4")
-
-
-@pytest.mark.parametrize("reader", [read_video, probe])
-def test_a_video_over_a_limit_is_named(lossless: Path, reader: object) -> None:
-    assert callable(reader)
-    size_bytes = lossless.stat().st_size
-    with pytest.raises(ValueError, match=f"video is {size_bytes} bytes, must be at most {size_bytes - 1}"):
-        reader(lossless, Limits(max_bytes=size_bytes - 1))
-    with pytest.raises(ValueError, match="too large or of no size, must be at most 395 pixels a frame"):
-        reader(lossless, Limits(max_pixels=395))
-    with pytest.raises(ValueError, match="video is longer than 32 frames, must be at most that"):
-        reader(lossless, Limits(max_frames=32))
-    reader(lossless, Limits(size_bytes, 396, 33))
 
 
 @pytest.mark.parametrize("codec", get_args(Codec))

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kino.footage import read_video
 from kino.images import decode_image
-from kino.media import Frames, read_video, write_video
+from kino.media import Frames, write_video
 from kino.store import Store
 from kino.v1 import graph_pb2, media_pb2, progress_pb2
 from services.graph.export import Exporter

@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from kino.errors import AlreadyExistsError, InvalidArgumentError, KinoError, from_rpc_error
-from kino.media import probe
+from kino.footage import probe
 from kino.store import Store
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 from services.graph.rows import CANCELLED, RUNNING, SUCCEEDED

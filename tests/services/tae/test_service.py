@@ -17,8 +17,9 @@ from kino.errors import (
     ResourceExhaustedError,
     from_rpc_error,
 )
+from kino.footage import read_video
 from kino.images import encode_png
-from kino.media import read_video, write_video
+from kino.media import write_video
 from kino.v1.media_pb2 import Media
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING
 from kino.v1.tae_pb2 import (
