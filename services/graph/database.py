@@ -15,18 +15,19 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    create_engine,
     event,
     make_url,
     text,
 )
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 READ_ONLY = "kino_read_only"  # execution option of a connection that only reads
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+LOSABLE = "kino_losable"  # of one whose writes a power failure may undo: nobody was promised them
+_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 _PREPARE_LOCK = 0x6B696E6F  # any number that nobody else in the database uses: "kino"
 
 metadata = MetaData()
@@ -92,35 +93,37 @@ def parse(url: str) -> URL:
     return parsed.set(drivername=_DRIVERS[kind])
 
 
-def connect(url: str) -> AsyncEngine:
+def connect(url: str) -> Engine:
     """Return an engine for a URL that `parse` takes. It connects when it is first used."""
     parsed = parse(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
-    engine = create_async_engine(parsed, pool_pre_ping=not is_sqlite)
+    engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
     if is_sqlite:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-async def prepare(engine: AsyncEngine) -> None:
+def prepare(engine: Engine) -> None:
     """Create the table where it is missing; of several processes that start together, one does."""
-    async with engine.begin() as connection:
+    with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            await connection.execute(text(f"select pg_advisory_xact_lock({_PREPARE_LOCK})"))
-        await connection.run_sync(metadata.create_all)
+            connection.execute(text(f"select pg_advisory_xact_lock({_PREPARE_LOCK})"))
+        metadata.create_all(connection)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not at the driver's guess
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 60000", "journal_mode = wal", "synchronous = full"):
+    for pragma in ("busy_timeout = 60000", "journal_mode = wal"):
         cursor.execute(f"pragma {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock first where something will be written: a reader that turns writer may find it taken."""
-    reads = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("begin" if reads else "begin immediate")
+    options = connection.get_execution_options()
+    if not options.get(READ_ONLY):
+        connection.exec_driver_sql(f"pragma synchronous = {'normal' if options.get(LOSABLE) else 'full'}")
+    connection.exec_driver_sql("begin" if options.get(READ_ONLY) else "begin immediate")

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -29,6 +30,13 @@ _log = logging.getLogger("kino.graph")
 
 class VersionChangedError(UnavailableError):
     """A service became another model version between its description and its answer."""
+
+
+class Kept(NamedTuple):
+    """What a stage gave, and the writing of it under its key, which the next stage need not wait for."""
+
+    result: Message
+    saved: asyncio.Task[None]
 
 
 class StageError(Exception):
@@ -66,7 +74,8 @@ class Engine:
         self._parts = parts
         self._cache = StageCache(store)
         self._exporter = Exporter(store)
-        self._flights = Flights()
+        self._flights: Flights[Kept] = Flights()
+        self._saving: dict[str, asyncio.Task[None]] = {}
 
     def close(self) -> None:
         """Let go of threads. Nothing runs any more."""
@@ -83,13 +92,14 @@ class Engine:
             StageError: a stage failed; those that ran beside it have been cancelled.
         """
         results: dict[str, Message] = {}
+        saves: dict[str, asyncio.Task[None]] = {}
         running: dict[asyncio.Task[Message], str] = {}
         sorter = run.plan.sorter()
         sorter.prepare()
         try:
             while sorter.is_active():
                 for name in sorter.get_ready():
-                    running[asyncio.create_task(self._stage(run, run.plan.nodes[name], results))] = name
+                    running[asyncio.create_task(self._stage(run, run.plan.nodes[name], results, saves))] = name
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     name = running[task]
@@ -101,20 +111,27 @@ class Engine:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+        for name, saved in saves.items():
+            with _failing(run, run.plan.nodes[name]):
+                await asyncio.shield(saved)
         return results
 
-    async def _stage(self, run: Run, node: Node, results: Mapping[str, Message]) -> Message:
-        """Return the result of one node, and keep its stage true."""
+    async def _stage(
+        self, run: Run, node: Node, results: Mapping[str, Message], saves: dict[str, asyncio.Task[None]]
+    ) -> Message:
+        """Return the result of one node, leave the writing of it in `saves`, and keep its stage true."""
         watch = _Watch(run.stages[node.name], run.changed)
         try:
             request, info = node.bind(results), run.infos[node.call.component]
             key = stage_key(node.call, request, info, run.salt)
+            if key in self._saving:
+                await asyncio.wait([self._saving[key]])
             found = await asyncio.to_thread(self._cache.load, key, node.call.result)
             if found is not None:
                 watch.found()
                 return found
             watch.sent(waits=node.call.streams)
-            result = await self._flights.join(key, partial(self._execute, node, request, info, key), watch.progress)
+            kept = await self._flights.join(key, partial(self._execute, node, request, info, key), watch.progress)
         except asyncio.CancelledError:
             watch.ended(graph_pb2.STAGE_STATE_CANCELLED)
             raise
@@ -125,10 +142,11 @@ class Engine:
                 _log.exception("stage failed", extra={"stage": node.name})
             raise StageError(node, known) from error
         watch.ended(graph_pb2.STAGE_STATE_SUCCEEDED)
-        return result
+        saves[node.name] = kept.saved
+        return kept.result
 
-    async def _execute(self, node: Node, request: Message, info: info_pb2.Info, key: str, tell: Listener) -> Message:
-        """Make one call, from its last checkpoint where there is one, and keep what it gives."""
+    async def _execute(self, node: Node, request: Message, info: info_pb2.Info, key: str, tell: Listener) -> Kept:
+        """Make one call, from its last checkpoint where there is one, and begin to keep what it gives."""
         if isinstance(request, generator_pb2.GenerateRequest):
             checkpoint = await asyncio.to_thread(self._cache.load_checkpoint, key)
             if checkpoint is not None:
@@ -147,13 +165,25 @@ class Engine:
         made_by = getattr(result, "model_digest", "")
         if made_by and made_by != info.digest:  # kept under this key it would pass for the older version's
             raise VersionChangedError(f"the {node.call.component} became another version while it worked")
-        await asyncio.to_thread(self._cache.save, key, result)
-        return result
+        saved = self._saving[key] = asyncio.create_task(asyncio.to_thread(self._cache.save, key, result))
+        saved.add_done_callback(lambda _: self._saving.pop(key))
+        return Kept(result, saved)
 
     def _events(self, node: Node, request: Message) -> AsyncGenerator[Event]:
         if isinstance(request, graph_pb2.ExportRequest):
             return self._exporter.export(request)
         return self._parts.call(node.call, request)
+
+
+@contextmanager
+def _failing(run: Run, node: Node) -> Iterator[None]:
+    """Make what could not be written the failure of its stage."""
+    try:
+        yield
+    except Exception as error:
+        run.stages[node.name].state = graph_pb2.STAGE_STATE_FAILED
+        run.changed()
+        raise StageError(node, as_kino_error(error)) from error
 
 
 class _Watch:

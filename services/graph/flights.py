@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-from google.protobuf.message import Message
+from typing import Generic, TypeVar
 
 from kino.v1 import progress_pb2
 
+T = TypeVar("T")
 Listener = Callable[[progress_pb2.Progress], None]
-Work = Callable[[Listener], Awaitable[Message]]
+Work = Callable[[Listener], Awaitable[T]]
 
 
-class Flights:
+class Flights(Generic[T]):
     """Running work by key."""
 
     def __init__(self) -> None:
-        self._running: dict[str, _Flight] = {}
+        self._running: dict[str, _Flight[T]] = {}
 
-    async def join(self, key: str, work: Work, listener: Listener) -> Message:
+    async def join(self, key: str, work: Work[T], listener: Listener) -> T:
         """Return what the work under this key gives, starting it if nobody has.
 
         Args:
@@ -41,8 +41,8 @@ class Flights:
                     await asyncio.wait([flight.task])
 
 
-class _Flight:
-    def __init__(self, work: Work) -> None:
+class _Flight(Generic[T]):
+    def __init__(self, work: Work[T]) -> None:
         self.listeners: list[Listener] = []
         self.last: progress_pb2.Progress | None = None
         self.task = asyncio.ensure_future(work(self._tell))

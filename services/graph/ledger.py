@@ -11,25 +11,29 @@ database's own, so the clocks of the directors' machines do not matter.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from kino.v1 import graph_pb2
-from services.graph.database import READ_ONLY, connect, generations, now, prepare
+from services.graph.database import LOSABLE, READ_ONLY, connect, generations, now, prepare
 from services.graph.rows import (
     ACTIVE,
+    BY_ID,
     CANCELLED,
     ENDED,
     FAILED,
     QUEUED,
+    REPORTING,
     RUNNING,
     SUCCEEDED,
+    TAKING,
+    WAITING,
     Claim,
     Order,
     State,
@@ -37,6 +41,7 @@ from services.graph.rows import (
     message,
 )
 
+T = TypeVar("T")
 _SOURCES: dict[State, tuple[State, ...]] = {
     RUNNING: (QUEUED,),
     SUCCEEDED: (RUNNING,),
@@ -46,14 +51,16 @@ _SOURCES: dict[State, tuple[State, ...]] = {
 _OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING)
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 2.0
+_THREADS = 4  # transactions at once; SQLite lets one of them write
 _POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
 
 
 class Ledger:
-    """The generations in a database; `open` makes one."""
+    """The generations in a database; `open` makes one. Each transaction runs in a thread, whole."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @classmethod
@@ -64,12 +71,13 @@ class Ledger:
             ValueError: the URL names another kind of database, or none.
         """
         engine = connect(url)
-        await prepare(engine)
+        await asyncio.to_thread(prepare, engine)
         return cls(engine)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
 
     async def find(self, idempotency_key: str, digest: str) -> graph_pb2.Generation | None:
         """Return the generation that was created under this key, or None.
@@ -77,9 +85,8 @@ class Ledger:
         Raises:
             AlreadyExistsError: the key was used for something else.
         """
-        async with self._read() as connection:
-            query = select(generations).where(generations.c.idempotency_key == idempotency_key)
-            row = (await connection.execute(query)).mappings().first()
+        query = select(generations).where(generations.c.idempotency_key == idempotency_key)
+        row = await self._read(lambda connection: connection.execute(query).mappings().first())
         if row is None:
             return None
         if row["digest"] != digest:
@@ -93,16 +100,19 @@ class Ledger:
             AlreadyExistsError: the key was used for something else.
             ResourceExhaustedError: `max_queued` generations wait already.
         """
-        waiting = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
+
+        def insert(connection: Connection) -> RowMapping:
+            row = connection.execute(insertion(order)).mappings().one()
+            num_others = connection.execute(WAITING).scalar_one() - 1
+            if num_others >= max_queued:
+                raise ResourceExhaustedError(
+                    f"the graph is busy: {num_others} generations wait, at most {max_queued} may",
+                    retry_after_seconds=_RETRY_SECONDS,
+                )
+            return row
+
         try:
-            async with self._engine.begin() as connection:
-                row = (await connection.execute(insertion(order))).mappings().one()
-                num_others = (await connection.execute(waiting)).scalar_one() - 1
-                if num_others >= max_queued:
-                    raise ResourceExhaustedError(
-                        f"the graph is busy: {num_others} generations wait, at most {max_queued} may",
-                        retry_after_seconds=_RETRY_SECONDS,
-                    )
+            row = await self._write(insert)
         except IntegrityError:  # the key is taken
             found = await self.find(order.idempotency_key, order.digest)
             if found is None:
@@ -112,8 +122,7 @@ class Ledger:
 
     async def get(self, id: str, *, with_record: bool = False) -> graph_pb2.Generation:
         """Return one generation, or raise `NotFoundError`."""
-        async with self._read() as connection:
-            return message(await _row(connection, id), with_record=with_record)
+        return message(await self._read(lambda connection: _row(connection, id)), with_record=with_record)
 
     async def list(
         self, size: int, before: int | None = None, states: Collection[State] = ()
@@ -124,21 +133,22 @@ class Ledger:
             query = query.where(generations.c.number < before)
         if states:
             query = query.where(generations.c.state.in_(states))
-        async with self._read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+        rows = await self._read(lambda connection: connection.execute(query).mappings().all())
         page = rows[:size]
         return [message(row) for row in page], page[-1]["number"] if len(rows) > size else None
 
     async def cancel(self, id: str) -> graph_pb2.Generation:
         """End a generation, and return it; one that has ended stays as it is. Its director notices and stops."""
-        async with self._engine.begin() as connection:
-            row = await _row(connection, id, lock=True)
-            outcome = graph_pb2.Generation.FromString(row["outcome"])
+
+        def end(connection: Connection) -> RowMapping:
+            outcome = graph_pb2.Generation.FromString(_row(connection, id, lock=True)["outcome"])
             for stage in outcome.stages:
                 if stage.state in _OPEN_STAGES:
                     stage.state = graph_pb2.STAGE_STATE_CANCELLED
-            await _move(connection, id, CANCELLED, outcome=outcome.SerializeToString())
-            row = await _row(connection, id)
+            _move(connection, id, CANCELLED, outcome=outcome.SerializeToString())
+            return _row(connection, id)
+
+        row = await self._write(end)
         self._tell(id)
         return message(row)
 
@@ -148,32 +158,20 @@ class Ledger:
         Raises:
             FailedPreconditionError: it has not ended.
         """
-        async with self._engine.begin() as connection:
-            row = await _row(connection, id, lock=True)
+
+        def forget(connection: Connection) -> None:
+            row = _row(connection, id, lock=True)
             if row["state"] not in ENDED:
                 state = graph_pb2.GenerationState.Name(row["state"])
                 raise FailedPreconditionError(f"generation {id} is {state}: cancel it before it is deleted")
-            await connection.execute(delete(generations).where(generations.c.id == id))
+            connection.execute(delete(generations).where(generations.c.id == id))
+
+        await self._write(forget)
 
     async def claim(self, owner: str, lease_seconds: float) -> Claim | None:
         """Take the oldest generation that nobody holds or whose lease has run out; None where there is none."""
-        free = or_(generations.c.owner.is_(None), generations.c.lease_until < now())
-        oldest = (
-            select(generations.c.number)
-            .where(generations.c.state.in_(ACTIVE), free)
-            .order_by(generations.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        taking = (
-            update(generations)
-            .where(generations.c.number == oldest)
-            .values(owner=owner, lease_until=now() + lease_seconds, claims=generations.c.claims + 1)
-            .returning(generations)
-        )
-        async with self._engine.begin() as connection:
-            row = (await connection.execute(taking)).mappings().first()
+        values = {"owner": owner, "lease_seconds": lease_seconds}
+        row = await self._note(lambda connection: connection.execute(TAKING, values).mappings().first())
         if row is None:
             return None
         pipeline = graph_pb2.Pipeline.FromString(row["pipeline"])
@@ -182,14 +180,13 @@ class Ledger:
 
     async def held(self, owner: str) -> set[str]:
         """Return the ids that a director still holds: not cancelled, not taken over by another."""
-        async with self._read() as connection:
-            return set((await connection.execute(select(generations.c.id).where(*_holds(owner)))).scalars())
+        query = select(generations.c.id).where(*_holds(owner))
+        return await self._read(lambda connection: set(connection.execute(query).scalars()))
 
     async def renew(self, owner: str, lease_seconds: float) -> None:
         """Push out the leases of a director."""
-        async with self._engine.begin() as connection:
-            renewal = update(generations).where(*_holds(owner)).values(lease_until=now() + lease_seconds)
-            await connection.execute(renewal)
+        renewal = update(generations).where(*_holds(owner)).values(lease_until=now() + lease_seconds)
+        await self._note(lambda connection: connection.execute(renewal))
 
     async def release(self, owner: str, *, died: bool = False) -> None:
         """Give everything that a director holds back, for any director to go on with.
@@ -197,37 +194,35 @@ class Ledger:
         Args:
             died: the director did not do this itself, so what it held may be what killed it.
         """
-        async with self._engine.begin() as connection:
-            giving = update(generations).where(*_holds(owner))
-            claims = generations.c.claims if died else generations.c.claims - 1
-            await connection.execute(giving.values(owner=None, lease_until=None, claims=claims))
+        claims = generations.c.claims if died else generations.c.claims - 1
+        giving = update(generations).where(*_holds(owner)).values(owner=None, lease_until=None, claims=claims)
+        await self._write(lambda connection: connection.execute(giving))
 
     async def owners(self) -> set[str]:
         """Return every director that holds something."""
         query = select(generations.c.owner).where(generations.c.owner.is_not(None), generations.c.state.in_(ACTIVE))
-        async with self._read() as connection:
-            return set((await connection.execute(query.distinct())).scalars())
+        return await self._read(lambda connection: set(connection.execute(query.distinct()).scalars()))
 
     async def begin(self, id: str, owner: str) -> None:
         """Turn a generation that waits to RUNNING; one that runs already, under an earlier director, stays so."""
-        async with self._engine.begin() as connection:
-            await _move(connection, id, RUNNING, owner, start_time=now())
+        await self._note(lambda connection: _move(connection, id, RUNNING, owner, start_time=now()))
         self._tell(id)
 
     async def report(self, id: str, owner: str, outcome: graph_pb2.Generation) -> None:
         """Write how far a generation has come, if the director still holds it."""
-        async with self._engine.begin() as connection:
-            values = {"outcome": outcome.SerializeToString(), "sequence": generations.c.sequence + 1}
-            await connection.execute(update(generations).where(*_holds(owner), generations.c.id == id).values(values))
+        values = {"its_id": id, "its_owner": owner, "outcome": outcome.SerializeToString()}
+        await self._note(lambda connection: connection.execute(REPORTING, values))
         self._tell(id)
 
     async def finish(
         self, id: str, owner: str, state: State, outcome: graph_pb2.Generation, record: graph_pb2.Record | None = None
     ) -> bool:
         """End a generation as SUCCEEDED or FAILED; return False where it was cancelled or taken over meanwhile."""
-        async with self._engine.begin() as connection:
-            saved = record.SerializeToString() if record is not None else None
-            done = await _move(connection, id, state, owner, outcome=outcome.SerializeToString(), record=saved)
+        values = {
+            "outcome": outcome.SerializeToString(),
+            "record": record.SerializeToString() if record is not None else None,
+        }
+        done = await self._write(lambda connection: _move(connection, id, state, owner, **values))
         self._tell(id)
         return done
 
@@ -251,17 +246,29 @@ class Ledger:
             if not self._watchers[id]:
                 del self._watchers[id]
 
-    @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.connect() as connection:
-            yield await connection.execution_options(**{READ_ONLY: True})
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._transact(work, {READ_ONLY: True})
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._transact(work, {})
+
+    async def _note(self, work: Callable[[Connection], T]) -> T:
+        """Write what a restart of the process keeps, and what the next `_write` makes durable."""
+        return await self._transact(work, {LOSABLE: True})
+
+    async def _transact(self, work: Callable[[Connection], T], options: dict[str, bool]) -> T:
+        def transact() -> T:
+            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, transact)
 
     def _tell(self, id: str) -> None:
         for event in self._watchers.get(id, ()):
             event.set()
 
 
-async def _move(connection: AsyncConnection, id: str, to: State, owner: str | None = None, **values: Any) -> bool:
+def _move(connection: Connection, id: str, to: State, owner: str | None = None, **values: Any) -> bool:
     """Make one transition of the state machine if it is allowed now; return whether it was."""
     allowed = [generations.c.id == id, generations.c.state.in_(_SOURCES[to])]
     if owner is not None:
@@ -269,14 +276,14 @@ async def _move(connection: AsyncConnection, id: str, to: State, owner: str | No
     if to in ENDED:
         values |= {"finish_time": now(), "owner": None, "lease_until": None}
     values |= {"state": to, "sequence": generations.c.sequence + 1}
-    return (await connection.execute(update(generations).where(*allowed).values(values))).rowcount == 1
+    return connection.execute(update(generations).where(*allowed).values(values)).rowcount == 1
 
 
-async def _row(connection: AsyncConnection, id: str, *, lock: bool = False) -> RowMapping:
-    query = select(generations).where(generations.c.id == id)
+def _row(connection: Connection, id: str, *, lock: bool = False) -> RowMapping:
+    query = BY_ID.with_for_update() if lock else BY_ID
     if not _ID.fullmatch(id):
         raise NotFoundError(f"generation {id[:64]!r} does not exist")
-    row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
+    row = connection.execute(query, {"its_id": id}).mappings().first()
     if row is None:
         raise NotFoundError(f"generation {id[:64]!r} does not exist")
     return row

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import uuid4
 
-from sqlalchemy import Insert, RowMapping, insert
+from sqlalchemy import Insert, RowMapping, bindparam, func, insert, or_, select, update
 
 from kino.v1 import graph_pb2
 from services.graph.database import generations, now
@@ -19,6 +19,33 @@ FAILED = graph_pb2.GENERATION_STATE_FAILED
 CANCELLED = graph_pb2.GENERATION_STATE_CANCELLED
 ACTIVE = (QUEUED, RUNNING)
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
+
+# What runs many times a second is put into words once.
+BY_ID = select(generations).where(generations.c.id == bindparam("its_id"))
+WAITING = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
+_OLDEST = (
+    select(generations.c.number)
+    .where(generations.c.state.in_(ACTIVE), or_(generations.c.owner.is_(None), generations.c.lease_until < now()))
+    .order_by(generations.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+TAKING = (
+    update(generations)
+    .where(generations.c.number == _OLDEST)
+    .values(owner=bindparam("owner"), lease_until=now() + bindparam("lease_seconds"), claims=generations.c.claims + 1)
+    .returning(generations)
+)
+REPORTING = (
+    update(generations)
+    .where(
+        generations.c.id == bindparam("its_id"),
+        generations.c.owner == bindparam("its_owner"),
+        generations.c.state.in_(ACTIVE),
+    )
+    .values(outcome=bindparam("outcome"), sequence=generations.c.sequence + 1)
+)
 
 
 @dataclass(frozen=True)
