@@ -1,13 +1,18 @@
-"""Pictures as files: PNG, pictures from outside, contact sheets. A picture is uint8 [h w c=3], sRGB."""
+"""Pictures as files: PNG, pictures from outside at any size, contact sheets. A picture is uint8 [h w c=3], sRGB."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from kino.media import Frames, Limits
 
 PNG = "image/png"
+
+_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 def encode_png(frame: Frames) -> bytes:
@@ -20,23 +25,71 @@ def encode_png(frame: Frames) -> bytes:
 
 
 def decode_image(data: bytes, limits: Limits | None = None) -> Frames:
-    """Return a PNG or JPEG, turned as its EXIF orientation says, as [h w c=3]; transparency shows black.
+    """Return a PNG, JPEG or WebP as it is seen, [h w c=3]: turned as its EXIF says, in sRGB, over black.
+
+    Of an animation it is the first picture. 16 bits become 8, and a colour profile is heeded. The size is checked
+    before anything is decoded.
 
     Raises:
-        ValueError: it is neither, is broken or truncated, or breaks a limit.
+        ValueError: it is none of these, is broken or truncated, or breaks a limit.
     """
     limits = limits or Limits()
     if len(data) > limits.max_bytes:
         raise ValueError(f"image is {len(data)} bytes, must be at most {limits.max_bytes}")
+    with _named_errors(limits):
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if image.width * image.height > limits.max_pixels:
+        raise ValueError(f"image is {image.width}x{image.height}, must be at most {limits.max_pixels} pixels")
+    with _named_errors(limits), image:
+        image.load()
+        seen = _srgb(ImageOps.exif_transpose(image))
+    black = Image.new("RGBA", seen.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, seen).convert("RGB"))
+
+
+@contextmanager
+def _named_errors(limits: Limits) -> Iterator[None]:
+    """Turn what Pillow says against a picture into a `ValueError` of field, value and bound."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > limits.max_pixels:
-                raise ValueError(f"image is {image.width}x{image.height}, must be at most {limits.max_pixels} pixels")
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image is unreadable ({error}), must be a whole PNG or JPEG") from error
-    black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(black, upright).convert("RGB"))
+        yield
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"image is too large ({error}), must be at most {limits.max_pixels} pixels") from error
+    except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
+        raise ValueError(f"image is unreadable ({error}), must be a whole PNG, JPEG or WebP") from error
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Return a decoded picture in sRGB with transparency, 8 bits each."""
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off rather than scale
+        return Image.fromarray((np.asarray(image, np.uint32) * 255 // 65535).astype(np.uint8)).convert("RGBA")
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image.convert("RGBA")
+    colours = image if image.mode in ("RGB", "CMYK", "L") else image.convert("RGB")
+    seen = ImageCms.profileToProfile(colours, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert seen is not None  # it would be None if the picture were changed in place
+    if image.has_transparency_data:
+        seen.putalpha(image.convert("RGBA").getchannel("A"))
+    return seen.convert("RGBA")
+
+
+def fit_to(frame: Frames, height: int, width: int, how: Literal["cover", "letterbox"] = "cover") -> Frames:
+    """Return a picture [h w c=3] at another size without distorting it, resampled after Lanczos.
+
+    Args:
+        how: "cover" fills the size and crops what is over, evenly on both sides; "letterbox" keeps the whole picture,
+            with black beside it.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {height}x{width}, must be at least 1x1")
+    image = Image.fromarray(frame)
+    if how == "cover":
+        return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
+    scale = min(height / image.height, width / image.width)
+    inner = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    boxed = Image.new("RGB", (width, height))
+    boxed.paste(image.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return np.asarray(boxed)
 
 
 def spread(num_frames: int, count: int) -> list[int]:
