@@ -153,7 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command="cli_serve:serve")
     status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
     status.set_defaults(command="cli_graph:status")
-    models = commands.add_parser("models", parents=[scripts, remote], help="show versions and what they accept")
+    models = commands.add_parser(
+        "models", parents=[scripts, remote], help="show the versions on this machine, or what a running graph accepts"
+    )
+    models.add_argument("--models", metavar="PATH", help="model registry (the one shipped with kino)")
     models.set_defaults(command="cli_graph:models")
     _add_generations(
         commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]

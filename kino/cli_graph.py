@@ -11,6 +11,7 @@ from kino.cli_view import StageBars, as_json, print_facts, print_json, print_tab
 from kino.client_async import AsyncKino
 from kino.client_specs import text_to_image, text_to_video
 from kino.errors import CallCancelledError, InvalidArgumentError, from_status
+from kino.registry import WEIGHTS_FILE, Registry, models_folder
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 from kino.v1.info_pb2 import Info, Limits
@@ -41,7 +42,11 @@ async def status(given: argparse.Namespace) -> int:
 
 
 async def models(given: argparse.Namespace) -> int:
-    """Show the versions that a graph's parts serve and what they accept."""
+    """Show the versions that lie on this machine, or those that a running graph serves and what they accept."""
+    if given.address is None:
+        return _published(given, Registry(Path(given.models) if given.models else models_folder()))
+    if given.models is not None:
+        raise InvalidArgumentError("--models", given.models, "left out where a running graph is named")
     async with connect(given) as kino:
         infos = [part.info for part in (await kino.describe()).parts if part.HasField("info")]
     if given.json:
@@ -49,6 +54,26 @@ async def models(given: argparse.Namespace) -> int:
     else:
         rows = [(info.component, info.version, info.family, info.digest[:12], _abilities(info)) for info in infos]
         print_table(("service", "version", "family", "digest", "accepts"), rows)
+    return 0
+
+
+def _published(given: argparse.Namespace, registry: Registry) -> int:
+    """Show what a registry holds."""
+    if not registry.root.is_dir():
+        raise InvalidArgumentError("--models", str(registry.root), "a folder that exists")
+    rows = []
+    for component in registry.components():
+        aliases = {version: alias for alias, version in registry.aliases(component).items()}
+        for version in registry.versions(component):
+            manifest = registry.resolve(component, version)
+            size_bytes = registry.file(manifest, WEIGHTS_FILE).stat().st_size
+            rows.append((component, version, aliases.get(version, ""), manifest.preset, manifest.digest, size_bytes))
+    if given.json:
+        names = ("component", "version", "alias", "preset", "digest", "size_bytes")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB") for row in rows]
+        print_table(("component", "version", "alias", "preset", "digest", "weights"), shown)
     return 0
 
 

@@ -27,6 +27,12 @@ _ALIASES = "aliases"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
+def models_folder() -> Path:
+    """Return where published versions lie unless told otherwise: `$KINO_MODELS`, or `models` beside the packages."""
+    given = os.environ.get("KINO_MODELS", "")
+    return Path(given) if given else Path(__file__).parents[1] / "models"
+
+
 class VersionExistsError(Exception):
     """A version of this name was published with other content; versions never change."""
 

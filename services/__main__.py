@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kino.registry import models_folder
 from kino.store import NotFoundError, StoreError
 from kino.telemetry import start_logging
 from services import host, local
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[NAME=]VERSION",
         help="model version or alias (the preset's name)",
     )
-    add("--models", type=Path, default=local.models_folder(), metavar="PATH", help="model registry (%(default)s)")
+    add("--models", type=Path, default=models_folder(), metavar="PATH", help="model registry (%(default)s)")
     add("--data", type=Path, default=local.data_folder(), metavar="PATH", help="home of store and ledger (%(default)s)")
     add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
     add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")

@@ -15,12 +15,6 @@ def data_folder() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "kino"
 
 
-def models_folder() -> Path:
-    """Return the registry's root: `$KINO_MODELS`, or the `models` folder beside the packages."""
-    given = os.environ.get("KINO_MODELS", "")
-    return Path(given) if given else Path(__file__).parents[1] / "models"
-
-
 def ports(graph_port: int) -> Mapping[str, int]:
     """Return the port of every service: the graph's and those that follow it, or all 0, which is any that is free."""
     others = (name for name in NAMES if name != "graph")

@@ -69,6 +69,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         (["film", "a ball", "--linear-steps", "3"], "--linear-steps"),
         (["image", "a ball", "--guidance", "inf"], "--guidance"),
         (["image", "a ball", "--preset", "maxi"], "--preset"),
+        (["models", "--models", "m", "--address", "127.0.0.1:7000"], "--models"),
         (["film", "a ball", "--preset", "nano", "--address", "127.0.0.1:7000"], "--preset"),
         (["image", ""], "prompt"),
         (["serve", "--port", "70000"], "--port"),
@@ -109,6 +110,16 @@ def test_an_address_where_nobody_listens_exits_with_3(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "UNAVAILABLE"
     assert error["message"] == f"nobody answers at 127.0.0.1:{free_port}: connection refused"
+
+
+def test_models_without_a_graph_are_those_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "--json"]) == cli.EXIT_OK
+    rows = {row["component"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["byt5", "dit", "metaclip", "rewriter", "tae", "ul2"]
+    assert {row["alias"] for row in rows.values()} == {"mini"}
+    assert sum(row["size_bytes"] for row in rows.values()) < 32e6
+    assert cli.main(["models", "--models", "no/such/folder"]) == cli.EXIT_BAD_INPUT
+    assert "--models is 'no/such/folder', must be a folder that exists" in capsys.readouterr().err
 
 
 def test_a_host_that_has_no_address_is_named(capsys: pytest.CaptureFixture[str]) -> None:

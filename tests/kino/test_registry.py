@@ -11,7 +11,7 @@ import pytest
 from kino.files import FullError
 from kino.manifest import Manifest
 from kino.records import ConflictError
-from kino.registry import Registry, VersionExistsError
+from kino.registry import Registry, VersionExistsError, models_folder
 from kino.store import DamagedError, NotFoundError
 
 WEIGHTS = b"these are the weights"
@@ -221,3 +221,10 @@ def test_a_full_disk_leaves_no_half_version(
     assert list((registry.root / "tae").iterdir()) == []
     files["model.safetensors"].write_bytes(WEIGHTS)
     assert registry.publish(MANIFEST, files).version == "1"
+
+
+def test_the_registry_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KINO_MODELS", str(tmp_path / "m"))
+    assert models_folder() == tmp_path / "m"
+    monkeypatch.delenv("KINO_MODELS")
+    assert sorted(path.name for path in models_folder().iterdir())[:2] == ["byt5", "dit"]

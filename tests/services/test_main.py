@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import BAD_INPUT, FAILED, main
-from services.local import data_folder, ledger_url, models_folder, ports
+from services.local import data_folder, ledger_url, ports
 
 
 @pytest.fixture(autouse=True)
@@ -86,12 +86,8 @@ def test_ports_follow_the_graphs_or_are_all_free() -> None:
 
 def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setenv("KINO_MODELS", str(tmp_path / "m"))
     assert data_folder() == tmp_path / "kino"
-    assert models_folder() == tmp_path / "m"
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("KINO_MODELS")
     assert data_folder() == tmp_path / ".local" / "share" / "kino"
-    assert models_folder().name == "models"
     assert ledger_url(tmp_path) == f"sqlite:///{tmp_path}/ledger.sqlite"
