@@ -35,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, NotFoundError) as error:
         return _refuse(BAD_INPUT, str(error), error)
     except ModuleNotFoundError as error:
-        return _refuse(FAILED, f"{error.name} is not installed: a service needs kino's extra of its own name", error)
+        return _refuse(
+            FAILED,
+            f"{error.name} is not installed: a service needs kino's extra of its own name, adopted models hf",
+            error,
+        )
     except OSError as error:
         text = error.strerror or str(error)
         return _refuse(FAILED, f"{error.filename}: {text}" if error.filename else text, error)
@@ -72,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
     add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")
     add("--peer", action="append", default=[], metavar="NAME=HOST:PORT", help="a service the graph calls elsewhere")
+    add(
+        "--endpoint",
+        default="",
+        metavar="URL",
+        help="OpenAI-compatible API that rewrites prompts (the model here does)",
+    )
+    add("--endpoint-model", default="", metavar="NAME", help="model to ask for there; its key: $KINO_ENDPOINT_KEY")
+    add("--endpoint-seconds", type=float, default=20.0, help="how long to wait for it (%(default)s)")
     add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
@@ -106,6 +118,9 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         queue=given.queue,
         peers=peers,
         ledger=given.ledger or local.ledger_url(data),
+        endpoint=given.endpoint,
+        endpoint_model=given.endpoint_model,
+        endpoint_seconds=given.endpoint_seconds,
     )
     return host.Plan(ports, config, versions, given.host, given.metrics_port, given.drain_seconds, given.ray)
 

@@ -1,6 +1,7 @@
 """Tiny Hugging Face folders with random weights, made as their own library makes them."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,39 @@ def _t5(kind: str, width: int, vocabulary: int) -> Any:
     config = made.UMT5Config if kind.startswith("UMT5") else made.T5Config
     sizes = {"d_model": width, "d_kv": 4, "d_ff": 8, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
     return getattr(made, kind)(config(vocab_size=vocabulary, **sizes))
+
+
+def llama(folder: Path, *, chain: str = "", chat: str | None = None, context: int = 512) -> Path:
+    """A causal language model: of random weights, or one that writes the words of `chain`, each after the one before.
+
+    Args:
+        chain: its first word follows any word that the tokenizer does not know.
+        chat: the chat template.
+    """
+    made = library()
+    torch.manual_seed(3)
+    config = made.LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=VOCABULARY, intermediate_size=8, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=context, bos_token_id=2, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    model = made.LlamaForCausalLM(config)
+    if chain:
+        _learn(model, [WORDS.index(word) for word in f"<unk> {chain}".split()])
+    model.save_pretrained(folder)
+    tokenizer = made.PreTrainedTokenizerFast(
+        tokenizer_object=word_tokenizer(closed=None), eos_token="</s>", unk_token="<unk>", chat_template=chat
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def _learn(model: Any, chain: list[int]) -> None:
+    """Give a model weights by which each token of a chain is followed by the next, whatever stood before."""
+    layer = model.model.layers[0]
+    layer.self_attn.o_proj.weight.zero_()
+    layer.mlp.down_proj.weight.zero_()
+    model.model.embed_tokens.weight.copy_(torch.eye(VOCABULARY))
+    model.lm_head.weight.zero_()
+    for token, following in pairwise(chain):
+        model.lm_head.weight[following, token] = 10.0

@@ -33,6 +33,10 @@ class AdoptedWriterConfig:
     format: Literal["transformers"] = "transformers"
 
 
+class NoRoomError(Exception):
+    """A question that leaves no room for an answer in the model's context."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer as far as it goes, and whether the model has ended it."""
@@ -44,10 +48,10 @@ class Answer:
 class AdoptedWriter(nn.Module):
     """A causal language model that answers one question at a time."""
 
-    def __init__(self, network: nn.Module, tokenizer: Any, config: AdoptedWriterConfig) -> None:
+    def __init__(self, network: Any, tokenizer: Any, config: AdoptedWriterConfig) -> None:
         super().__init__()
         self.network, self.tokenizer, self.config = network, tokenizer, config
-        ends = self.network.generation_config.eos_token_id
+        ends = network.generation_config.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
     def question(self, rules: str, prompt: str) -> list[int]:
@@ -66,12 +70,12 @@ class AdoptedWriter(nn.Module):
         """The answer after each of its tokens, the whole of it last.
 
         Raises:
-            ValueError: the question leaves no room for an answer.
+            NoRoomError: the question leaves no room for an answer.
         """
         question, config = self.question(rules, prompt), self.config
         if len(question) + config.max_tokens > config.context:
-            bound = f"at most {config.context - config.max_tokens}: {config.max_tokens} are for the answer"
-            raise ValueError(f"tokens of the question is {len(question)}, must be {bound}")
+            room = f"{config.context - config.max_tokens} of {config.context} beside the answer"
+            raise NoRoomError(f"the question has {len(question)} tokens, there is room for {room}")
         source, device = torch.Generator().manual_seed(seed), next(self.network.parameters()).device
         written: list[int] = []
         ids, cache = question, None

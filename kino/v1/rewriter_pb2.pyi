@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kino.v1 import info_pb2 as _info_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RewriteSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RewriteSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RewriteSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REWRITE_SOURCE_UNSPECIFIED: _RewriteSource.ValueType  # 0
+    """Not told."""
+    REWRITE_SOURCE_GRAMMAR: _RewriteSource.ValueType  # 1
+    """The model of the service under its grammar: `substitutions` and `kept` account for every word."""
+    REWRITE_SOURCE_MODEL: _RewriteSource.ValueType  # 2
+    """A language model of the service in words of its own: of what it kept, only quoted text is accounted for."""
+    REWRITE_SOURCE_ENDPOINT: _RewriteSource.ValueType  # 3
+    """A language model behind the chat endpoint of the service: accounted for as REWRITE_SOURCE_MODEL."""
+    REWRITE_SOURCE_PROMPT: _RewriteSource.ValueType  # 4
+    """The person: the given prompt came back as it was."""
+
+class RewriteSource(_RewriteSource, metaclass=_RewriteSourceEnumTypeWrapper):
+    """Who wrote a rewritten prompt."""
+
+REWRITE_SOURCE_UNSPECIFIED: RewriteSource.ValueType  # 0
+"""Not told."""
+REWRITE_SOURCE_GRAMMAR: RewriteSource.ValueType  # 1
+"""The model of the service under its grammar: `substitutions` and `kept` account for every word."""
+REWRITE_SOURCE_MODEL: RewriteSource.ValueType  # 2
+"""A language model of the service in words of its own: of what it kept, only quoted text is accounted for."""
+REWRITE_SOURCE_ENDPOINT: RewriteSource.ValueType  # 3
+"""A language model behind the chat endpoint of the service: accounted for as REWRITE_SOURCE_MODEL."""
+REWRITE_SOURCE_PROMPT: RewriteSource.ValueType  # 4
+"""The person: the given prompt came back as it was."""
+Global___RewriteSource: _TypeAlias = RewriteSource  # noqa: Y015
 
 @_typing.final
 class RewriterServiceDescribeRequest(_message.Message):
@@ -96,10 +129,18 @@ class RewriteResponse(_message.Message):
     SUBSTITUTIONS_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FALLBACK_REASON_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt for the encoder."""
     model_digest: _builtins.str
     """Digest of the model version that wrote it (Info.digest)."""
+    source: Global___RewriteSource.ValueType
+    """Who wrote the prompt."""
+    fallback_reason: _builtins.str
+    """Why it was not written by whom the service asks first, in a sentence; empty where it was. Such a prompt is a
+    makeshift: the same request may give another one later.
+    """
     @_builtins.property
     def substitutions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Substitution]:
         """What was asked for and could not be kept, in the order of the prompt."""
@@ -115,10 +156,12 @@ class RewriteResponse(_message.Message):
         substitutions: _abc.Iterable[Global___Substitution] | None = ...,
         kept: _abc.Iterable[_builtins.str] | None = ...,
         model_digest: _builtins.str = ...,
+        source: Global___RewriteSource.ValueType = ...,
+        fallback_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "model_digest", b"model_digest", "prompt", b"prompt", "substitutions", b"substitutions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_reason", b"fallback_reason", "kept", b"kept", "model_digest", b"model_digest", "prompt", b"prompt", "source", b"source", "substitutions", b"substitutions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

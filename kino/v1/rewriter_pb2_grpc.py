@@ -59,7 +59,7 @@ class RewriterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rewrite(self, request, context):
-        """Rewrites one prompt. The same prompt, seed and model give the same text.
+        """Rewrites one prompt. The same prompt, seed and model give the same text, except where an endpoint writes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class RewriterServiceStub:
     Describe: _grpc.UnaryUnaryMultiCallable[_rewriter_pb2.RewriterServiceDescribeRequest, _rewriter_pb2.RewriterServiceDescribeResponse]
     """Says which model is served and what it accepts."""
     Rewrite: _grpc.UnaryUnaryMultiCallable[_rewriter_pb2.RewriteRequest, _rewriter_pb2.RewriteResponse]
-    """Rewrites one prompt. The same prompt, seed and model give the same text."""
+    """Rewrites one prompt. The same prompt, seed and model give the same text, except where an endpoint writes it."""
 
 @_typing.type_check_only
 class RewriterServiceAsyncStub(RewriterServiceStub):
@@ -46,7 +46,7 @@ class RewriterServiceAsyncStub(RewriterServiceStub):
     Describe: _aio.UnaryUnaryMultiCallable[_rewriter_pb2.RewriterServiceDescribeRequest, _rewriter_pb2.RewriterServiceDescribeResponse]  # type: ignore[assignment]
     """Says which model is served and what it accepts."""
     Rewrite: _aio.UnaryUnaryMultiCallable[_rewriter_pb2.RewriteRequest, _rewriter_pb2.RewriteResponse]  # type: ignore[assignment]
-    """Rewrites one prompt. The same prompt, seed and model give the same text."""
+    """Rewrites one prompt. The same prompt, seed and model give the same text, except where an endpoint writes it."""
 
 class RewriterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Rewrites prompts."""
@@ -65,6 +65,6 @@ class RewriterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rewriter_pb2.RewriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rewriter_pb2.RewriteResponse, _abc.Awaitable[_rewriter_pb2.RewriteResponse]]:
-        """Rewrites one prompt. The same prompt, seed and model give the same text."""
+        """Rewrites one prompt. The same prompt, seed and model give the same text, except where an endpoint writes it."""
 
 def add_RewriterServiceServicer_to_server(servicer: RewriterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

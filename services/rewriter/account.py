@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from kino.grammar import MAX_RUN, Choice, Grammar, Mention
 from kino.tokens import QUOTES
@@ -26,6 +27,21 @@ class Account:
 
     kept: list[str]
     substitutions: list[Substitution]
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """The sentence for the encoder, and what became of the prompt's words.
+
+    Args:
+        source: who wrote it: "grammar" and "model" are ours, "prompt" leaves the prompt as it was.
+        fallback_reason: why it was not written by whom the service asks first; empty where it was.
+    """
+
+    prompt: str
+    account: Account
+    source: Literal["grammar", "model", "endpoint", "prompt"] = "grammar"
+    fallback_reason: str = ""
 
 
 def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model: str) -> Account:

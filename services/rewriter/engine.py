@@ -1,28 +1,40 @@
 """Turns what people type into a sentence that the generator was trained on, and accounts for every word of it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Protocol
 
+from kino.adopted import is_adopted
 from kino.grammar import SMALL, Choice, Grammar
 from kino.manifest import Manifest
 from kino.models.lm import LanguageModel, LmConfig
 from kino.models.rewriter import Drafter
 from kino.registry import Registry
 from kino.tokens import QUOTES, BpeTokenizer, ByteTokenizer, Tokenizer
-from kino.weights import open_network
-from services.rewriter.account import Account, account
+from kino.weights import RANDOM_PRESETS, find, open_network
+from services.rewriter.account import Rewriting, account
+from services.rewriter.captions import CaptionEngine
 
 TOKENIZER = "tokenizer.json"
 GRAMMAR = "grammar.json"
 """Files of a version beside its weights."""
 
 
-@dataclass(frozen=True)
-class Rewriting:
-    """The sentence for the encoder, and what became of the prompt's words."""
+class Rewriter(Protocol):
+    """What the service needs of an engine."""
 
-    prompt: str
-    account: Account
+    manifest: Manifest
+
+    def steps(self, prompt: str, seed: int) -> Iterator[Rewriting | None]:
+        """One step of computing at a time; the last gives the rewriting."""
+
+
+def open_rewriter(preset: str, version: str, registry: Registry, device: str = "cpu") -> Rewriter:
+    """The engine of a version: ours writes under a grammar, an adopted language model in words of its own."""
+    manifest = find("rewriter", preset if preset in RANDOM_PRESETS else version, registry)
+    if is_adopted(manifest):
+        return CaptionEngine(manifest, registry, device)
+    return RewriterEngine(preset, version, registry, device)
 
 
 class RewriterEngine:
@@ -40,6 +52,10 @@ class RewriterEngine:
         )
         self.grammar, tokenizer = _language(model.config, self.manifest, registry)
         self._drafter = Drafter(model.to(device), tokenizer, self.grammar)
+
+    def steps(self, prompt: str, seed: int) -> Iterator[Rewriting]:
+        """The rewriting, in one step: drafts under a grammar are short."""
+        yield self.rewrite(prompt, seed)
 
     def rewrite(self, prompt: str, seed: int) -> Rewriting:
         """The sentence for a prompt; one that is such a sentence already comes back unchanged.

@@ -94,8 +94,7 @@ def test_only_what_is_used_is_published_and_equal_folders_give_one_digest(regist
 def test_a_version_computes_in_the_numbers_asked_for(registry: Registry, tmp_path: Path) -> None:
     folder = folders.t5(tmp_path / "t5")
     exact, rounded = (
-        adopted.open_tower(adopt("ul2", folder, registry, dtype, dtype), registry)
-        for dtype in ("float32", "bfloat16")  # type: ignore[arg-type]
+        adopted.open_tower(adopt("ul2", folder, registry, dtype, dtype), registry) for dtype in ("float32", "bfloat16")
     )
     assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
     assert rounded("a red ball").dtype == torch.float32

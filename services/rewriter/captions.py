@@ -1,0 +1,36 @@
+"""Turns what people type into a caption by a language model that others trained."""
+
+from collections.abc import Iterator
+
+from kino.adopted import open_writer
+from kino.manifest import Manifest
+from kino.models.adopted_writer import Answer, NoRoomError
+from kino.registry import Registry
+from services.rewriter.account import Rewriting
+from services.rewriter.rules import RULES, AnswerError, accept, unchanged
+
+
+class CaptionEngine:
+    """A causal language model on one device, told by `rules.RULES` what a caption is.
+
+    Args:
+        manifest: an adopted version.
+        device: as torch names it.
+    """
+
+    def __init__(self, manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+        self.manifest = manifest
+        self.writer = open_writer(manifest, registry).to(device)
+
+    def steps(self, prompt: str, seed: int) -> Iterator[Rewriting | None]:
+        """None after each token, and the rewriting last: the prompt as it was where the answer is no caption."""
+        answer = Answer("")
+        try:
+            for longer in self.writer.answer(RULES, prompt, seed):
+                answer = longer
+                yield None
+            caption, account = accept(prompt, answer.text, ended=answer.ended)
+        except (AnswerError, NoRoomError) as error:
+            yield unchanged(prompt, f"the model wrote no caption: {error}")
+        else:
+            yield Rewriting(caption, account, "model")
