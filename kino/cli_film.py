@@ -157,6 +157,7 @@ def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
             "substitutions": [
                 {"asked": wish.asked, "drawn": wish.drawn, "reason": wish.reason} for wish in generation.substitutions
             ],
+            "rewriter_fallback_reason": generation.rewriter_fallback_reason,
             "seed": generation.seed,
             "stages": [
                 {"name": stage.name, "seconds": stage.seconds, "steps": stage.of, "stored": stage.cached}
@@ -172,6 +173,7 @@ def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
     stages |= {stage.name: stage.seconds for stage in generation.stages}
     facts = {"prompt": prompt, "rewritten": generation.rewritten_prompt}
     facts |= {"not shown": "; ".join(wish.reason for wish in generation.substitutions)}
+    facts |= {"stand-in rewriter": generation.rewriter_fallback_reason}
     facts |= {
         "seed": str(generation.seed),
         "times": ", ".join(f"{name} {value:.1f} s" for name, value in stages.items()),

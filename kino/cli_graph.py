@@ -185,6 +185,7 @@ def _show(given: argparse.Namespace, generation: Generation) -> None:
     facts = {"id": generation.id, "state": state_of(generation), "order": _order(generation)}
     facts |= {"rewritten": generation.rewritten_prompt}
     facts |= {"not shown": "; ".join(wish.reason for wish in generation.substitutions)}
+    facts |= {"stand-in rewriter": generation.rewriter_fallback_reason}
     facts |= {"seed": str(generation.seed), "error": generation.error.message}
     facts |= {
         stage.name: f"{stage_state(stage)}  {stage.step}/{stage.of}  {stage.seconds:.1f} s"

@@ -754,6 +754,7 @@ class Generation(_message.Message):
     SUBSTITUTIONS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    REWRITER_FALLBACK_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Name, given by the graph."""
     sequence: _builtins.int
@@ -764,6 +765,8 @@ class Generation(_message.Message):
     """The prompt as the rewriter wrote it; empty until then."""
     seed: _builtins.int
     """Seed of every choice; 0 for a pipeline of the client's own, whose nodes carry their seeds."""
+    rewriter_fallback_reason: _builtins.str
+    """Why the prompt was rewritten by a stand-in (RewriteResponse.fallback_reason); empty where it was not."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -817,10 +820,11 @@ class Generation(_message.Message):
         substitutions: _abc.Iterable[_rewriter_pb2.Substitution] | None = ...,
         seed: _builtins.int = ...,
         record: Global___Record | None = ...,
+        rewriter_fallback_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "record", b"record", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "id", b"id", "record", b"record", "rewritten_prompt", b"rewritten_prompt", "seed", b"seed", "sequence", b"sequence", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "substitutions", b"substitutions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "id", b"id", "record", b"record", "rewriter_fallback_reason", b"rewriter_fallback_reason", "rewritten_prompt", b"rewritten_prompt", "seed", b"seed", "sequence", b"sequence", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "substitutions", b"substitutions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,7 +47,9 @@ class StageCache:
         return self._read(f"stages/{key}", result)
 
     def save(self, key: str, result: Message) -> None:
-        """Keep a result, and let go of the checkpoint on the way to it."""
+        """Keep a result, and let go of the checkpoint on the way to it; what a stand-in gave is good for once."""
+        if getattr(result, "fallback_reason", ""):
+            return
         self._store.records.write(f"stages/{key}", result.SerializeToString())
         self._forget_sample(self._checkpoint(key), None)
         self._store.records.delete(f"checkpoints/{key}")

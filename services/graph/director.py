@@ -276,3 +276,4 @@ def _take_result(outcome: graph_pb2.Generation, node: Node, result: Message) -> 
         outcome.rewritten_prompt = result.prompt
         del outcome.substitutions[:]
         outcome.substitutions.extend(result.substitutions)
+        outcome.rewriter_fallback_reason = result.fallback_reason

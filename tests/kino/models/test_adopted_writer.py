@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def random(tmp_path_factory: pytest.TempPathFactory) -> AdoptedWriter:
     return build_writer(folders.llama(tmp_path_factory.mktemp("random")), CONFIG)
 
 
-def last(writer: AdoptedWriter, seed: int, **changed: float) -> Answer:
+def last(writer: AdoptedWriter, seed: int, **changed: Any) -> Answer:
     again = AdoptedWriter(writer.network, writer.tokenizer, replace(writer.config, **changed))
     return list(again.answer("be short", "a cat", seed))[-1]
 

@@ -44,6 +44,7 @@ class Behaviour:
         fail_at: steps at which the generator's next calls fail, one each.
         gate: the generator waits for it before each step after the first.
         step_seconds: how long each step of the generator takes.
+        fallback_reason: why the rewriter's stand-in writes; empty while it writes itself.
     """
 
     calls: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Behaviour:
     fail_at: list[tuple[int, KinoError]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     step_seconds: float = 0.0
+    fallback_reason: str = ""
     latent_space: str = SPACE
     model_digest: str = "c" * 64
 
@@ -87,7 +89,9 @@ class Rewriter(rewriter_pb2_grpc.RewriterServiceServicer):
     async def Rewrite(self, request: rewriter_pb2.RewriteRequest, context: Any) -> rewriter_pb2.RewriteResponse:
         self.behaviour.called("rewrite")
         lost = rewriter_pb2.Substitution(asked="elephant", drawn="cat", reason="no elephants here: drew a cat")
-        return rewriter_pb2.RewriteResponse(prompt=f"{request.prompt} in a meadow", substitutions=[lost])
+        reason = self.behaviour.fallback_reason
+        written = f"{request.prompt} in {'the snow' if reason else 'a meadow'}"
+        return rewriter_pb2.RewriteResponse(prompt=written, substitutions=[lost], fallback_reason=reason)
 
 
 class Encoder(encoder_pb2_grpc.EncoderServiceServicer):

@@ -130,3 +130,15 @@ async def test_parts_that_do_not_fit_are_refused_before_anything_runs(graph: Gra
         "decode reads ffffffffffff"
     )
     assert graph.services.behaviour.calls == []
+
+
+async def test_the_prompt_of_a_stand_in_is_told_and_good_for_once(graph: Graph) -> None:
+    graph.services.behaviour.fallback_reason = "the endpoint answered with status 500"
+    first = await graph.make()
+    assert first.rewritten_prompt == "a red ball in the snow"
+    assert first.rewriter_fallback_reason == "the endpoint answered with status 500"
+    graph.services.behaviour.fallback_reason = ""
+    second = await graph.make()
+    assert (second.rewritten_prompt, second.rewriter_fallback_reason) == ("a red ball in a meadow", "")
+    assert graph.services.behaviour.calls.count("rewrite") == 2
+    assert (await graph.make()).stages[0].cached
