@@ -36,6 +36,8 @@ def keep_logging() -> Iterator[None]:
         (["graph", "--peer", "projector=a:1"], "service is 'projector'"),
         (["tae", "--version", "projector=2"], "service is 'projector'"),
         (["tae", "--log-level", "loud"], "log_level is 'loud'"),
+        (["rewriter", "--endpoint", "host"], "endpoint is 'host', must be an http or https URL"),
+        (["rewriter", "--endpoint", "https://host/v1"], "endpoint_model is ''"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,6 +173,69 @@ def test_a_tokenizer_of_another_network_is_refused(registry: Registry, tmp_path:
         adopt("ul2", tmp_path / "t5", registry, "1")
 
 
+def test_a_rewriter_keeps_its_words_and_its_bounds(registry: Registry, tmp_path: Path) -> None:
+    folder = folders.llama(tmp_path / "llama", chain="a red ball . </s>", chat="{{ messages[0].content }} :")
+    manifest = adopt("rewriter", folder, registry, "1", max_tokens=20, temperature=0.0)
+    assert manifest.config == {
+        "architecture": "LlamaForCausalLM",
+        "context": 512,
+        "dtype": "float32",
+        "format": "transformers",
+        "max_tokens": 20,
+        "temperature": 0.0,
+        "top_p": 0.9,
+    }
+    assert (manifest.family, manifest.preset) == ("llama", "")
+    writer = adopted.open_writer(manifest, registry)
+    assert writer.tokenizer.chat_template == "{{ messages[0].content }} :"
+    assert list(writer.answer("be short", "a cat", 0))[-1].text == "a red ball ."
+
+
+@pytest.mark.parametrize(
+    ("spoil", "given", "error", "words"),
+    [
+        (
+            lambda f: change_config(f, architectures=["T5EncoderModel"]),
+            {},
+            ValueError,
+            "must be a causal language model",
+        ),
+        (lambda f: change_config(f, model_type="t5"), {}, WeightsError, "does not fit AutoModelForCausalLM"),
+        (lambda f: (f / "tokenizer.json").unlink(), {}, ValueError, "must come as a tokenizer.json"),
+        (lambda f: change_tensors(f, lambda t: t.pop("lm_head.weight")), {}, WeightsError, "missing lm_head.weight"),
+        (lambda f: None, {"max_tokens": 512}, ValueError, "max_tokens is 512, must be below the 512 that"),
+        (lambda f: None, {"max_tokens": 1}, ValueError, "max_tokens is 1, must be from 2 to 8192"),
+        (lambda f: None, {"temperature": -0.5}, ValueError, "temperature is -0.5, must be from 0 to 2"),
+    ],
+)
+def test_what_is_no_rewriter_is_refused(
+    spoil: Callable[[Path], Any],
+    given: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    registry: Registry,
+    tmp_path: Path,
+) -> None:
+    folder = folders.llama(tmp_path / "llama")
+    spoil(folder)
+    with pytest.raises(error, match=words):
+        adopt("rewriter", folder, registry, "1", **given)
+    assert registry.versions("rewriter") == []
+
+
+def test_code_in_a_folder_is_never_run(registry: Registry, tmp_path: Path) -> None:
+    folder, ran = folders.llama(tmp_path / "llama"), tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: ...\n")
+    change_config(folder, auto_map={"AutoModelForCausalLM": "evil.Evil", "AutoConfig": "evil.Evil"})
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(config | {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}})
+    )
+    manifest = adopt("rewriter", folder, registry, "1")
+    assert not ran.exists()
+    assert not any(name.endswith(".py") for name in manifest.digests)
+
+
 def test_a_version_altered_after_it_was_adopted_is_refused(registry: Registry, tmp_path: Path) -> None:
     manifest = adopt("ul2", folders.t5(tmp_path / "t5"), registry, "1")
     odd = replace(manifest, config={**manifest.config, "architecture": "AutoModel"})
