@@ -77,7 +77,10 @@ def limit(samples: Floats, ceiling_dbtp: float = CEILING_DBTP) -> NDArray[np.flo
         raise ValueError(f"ceiling_dbtp is {ceiling_dbtp}, must be at most 0")
     channels = _checked(samples)
     ceiling = 10 ** (ceiling_dbtp / 20)
-    wanted = ceiling / np.maximum(_peaks(channels), ceiling)
+    peaks = _peaks(channels)
+    if peaks.max() <= ceiling:
+        return np.asarray(samples, np.float32)
+    wanted = ceiling / np.maximum(peaks, ceiling)
     lowest = minimum_filter1d(wanted, 2 * LOOK_AHEAD + 1, mode="nearest")
     window = np.hanning(2 * LOOK_AHEAD + 3)[1:-1]
     smooth = oaconvolve(np.pad(lowest, LOOK_AHEAD, mode="edge"), window / window.sum(), mode="valid")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from training.world.motion import CYCLE_SECONDS, hop_seconds, turn_seconds
+from training.world.motion import CYCLE_SECONDS, hop_seconds, step_seconds, turn_seconds
 from training.world.scene import Scene
 
 MATERIALS = {
@@ -16,7 +16,10 @@ MATERIALS = {
     "night": "earth",
     "room": "wood",
 }
-KINDS = ("bounce", "splash", "thud", "bell", "whoosh")
+KINDS = ("bounce", "splash", "thud", "bell", "whoosh", "step")
+ENGINE = "engine"
+WALKERS = ("person", "robot")
+VEHICLES = ("car", "boat", "rocket")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,21 @@ class Event:
     material: str
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A sound that lasts: from when to when, and of which kind."""
+
+    start_seconds: float
+    end_seconds: float
+    kind: str
+
+
 def events(scene: Scene, duration_seconds: float) -> list[Event]:
     """The events of the first `duration_seconds` (the end excluded), in order of time.
 
     "bounce": a bouncing object touches the ground, from the first instant on; "splash": the same for what belongs in
     water, by the sea; "thud": a falling object lands; "whoosh": a rising one sets off; "bell": a spinning one completes
-    a turn.
+    a turn; "step": a person or robot that moves sets a foot down.
     """
     material = MATERIALS[scene.place]
     match scene.motion:
@@ -48,6 +60,16 @@ def events(scene: Scene, duration_seconds: float) -> list[Event]:
         case "spins":
             turn = turn_seconds(scene)
             return _every(turn, turn, duration_seconds, "bell", "metal")
+        case "moves left" | "moves right" if scene.object in WALKERS:
+            step = step_seconds(scene)
+            return _every(step, step / 2, duration_seconds, "step", material)
+    return []
+
+
+def intervals(scene: Scene, duration_seconds: float) -> list[Interval]:
+    """What sounds without a break during the first `duration_seconds`: the "engine" of a vehicle that moves."""
+    if scene.object in VEHICLES and scene.motion in ("moves left", "moves right"):
+        return [Interval(0.0, duration_seconds, ENGINE)]
     return []
 
 

@@ -74,6 +74,11 @@ def hop_seconds(scene: Scene) -> float:
     return 0.95 + 0.05 * _traits(scene.seed)[3]
 
 
+def step_seconds(scene: Scene) -> float:
+    """Time from one step to the next of a scene whose object walks."""
+    return 0.5 + 0.05 * _traits(scene.seed)[2]
+
+
 def turn_seconds(scene: Scene) -> float:
     """Time of one full turn of a scene that spins: it makes 0.55 to 0.95 of a turn in one cycle."""
     return CYCLE_SECONDS / (0.75 + 0.2 * _traits(scene.seed)[1])

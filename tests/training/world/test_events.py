@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from training.world.events import Event, events
-from training.world.motion import hop_seconds, turn_seconds
+from training.world.events import Event, Interval, events, intervals
+from training.world.motion import hop_seconds, step_seconds, turn_seconds
 from training.world.render import masks
 from training.world.scene import Scene
 
@@ -40,3 +40,20 @@ def test_spins_ring_at_each_full_turn() -> None:
 def test_rises_set_off_at_once_and_still_things_are_silent() -> None:
     assert events(Scene("rocket", "red", "rises", "city"), 1.0) == [Event(0.0, "whoosh", "air")]
     assert events(Scene("cat", "red", "stays still", "city"), 9.0) == []
+
+
+def test_walkers_set_a_foot_down_twice_a_second() -> None:
+    scene = Scene("robot", "red", "moves left", "forest", seed=4)
+    step = step_seconds(scene)
+    assert 0.45 <= step <= 0.55
+    heard = events(scene, 1.3)
+    assert [event.seconds for event in heard] == pytest.approx([0.5 * step, 1.5 * step])
+    assert {(event.kind, event.material) for event in heard} == {("step", "earth")}
+    assert events(Scene("ball", "red", "moves left", "forest"), 4.0) == []
+
+
+def test_engines_run_as_long_as_a_vehicle_moves() -> None:
+    assert intervals(Scene("car", "red", "moves right", "city"), 3.5) == [Interval(0.0, 3.5, "engine")]
+    assert intervals(Scene("car", "red", "spins", "city"), 3.5) == []
+    assert intervals(Scene("cat", "red", "moves right", "city"), 3.5) == []
+    assert events(Scene("car", "red", "moves right", "city"), 3.5) == []
