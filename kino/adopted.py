@@ -4,6 +4,7 @@ Of a folder only JSON and safetensors files are read: no pickle, no code of its 
 """
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ TOKENIZER = "tokenizer.json"
 WRITER = "AutoModelForCausalLM"
 TOWERS = ("T5EncoderModel", "UMT5EncoderModel", "CLIPTextModel", "CLIPTextModelWithProjection")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_READING = threading.RLock()  # the library imports its parts when asked for them, which two threads must not at once
 
 
 def is_adopted(manifest: Manifest) -> bool:
@@ -67,7 +69,8 @@ def build_writer(folder: Path, config: AdoptedWriterConfig) -> AdoptedWriter:
 
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder's `tokenizer.json`, with the chat template beside it."""
-    return library().PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    with _READING:
+        return library().PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str, ...] = ()) -> Any:
@@ -82,14 +85,15 @@ def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str,
         kino.store.DamagedError: a safetensors file is damaged.
     """
     try:
-        network, found = getattr(library(), architecture).from_pretrained(
-            folder,
-            dtype=DTYPES[dtype],
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _READING:
+            network, found = getattr(library(), architecture).from_pretrained(
+                folder,
+                dtype=torch.float32,  # any other is set for the whole process meanwhile, networks beside this included
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except SafetensorError as error:
         raise DamagedError(str(folder), "safetensors files", str(error)) from error
     except (OSError, RuntimeError, ValueError) as error:
@@ -104,7 +108,7 @@ def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str,
         raise WeightsError(f"{folder.name} does not fit {architecture}: {told or found['error_msgs'][0]}")
     weights.check_finite(network.state_dict(), folder.name)
     for parameter in network.parameters():  # out of the mapped file, whose offsets would decide the last bits of sums
-        parameter.data = parameter.data.clone()
+        parameter.data = parameter.data.to(DTYPES[dtype], copy=True)
     frozen: nn.Module = network.eval().requires_grad_(False)
     return frozen
 
@@ -117,10 +121,11 @@ def causal_architectures() -> set[str]:
 def library() -> Any:
     """The `transformers` library, cut off from the network; it takes seconds to import, so only who needs it does."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import transformers
+    with _READING:
+        import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
     return transformers
 
 
