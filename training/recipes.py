@@ -121,7 +121,7 @@ ROWS = [
         settings=DitSettings(
             "mini", MORE_VIDEOS, STILLS, HELD_OUT_VIDEOS, align_layer=2, start="dit_mini_joint", pruned=2
         ),
-        steps=1500,
+        steps=1000,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
@@ -142,11 +142,11 @@ ROWS = [
             chosen=250,
             start="dit_mini_pruned",
         ),
-        steps=450,
+        steps=700,
         matrix_rate=0.02,
         vector_rate=1e-3,
-        flat=0.0,
-        validate_every=150,
+        flat=0.3,
+        validate_every=100,
         checkpoint_every=50,
     ),
     Recipe(
