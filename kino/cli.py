@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=7000, help="the graph's; the services' follow. 0: free ones (%(default)s)"
     )
     serve.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
+    serve.add_argument("--fetch-urls", action="store_true", help="take media by URL, from public addresses alone")
     serve.set_defaults(command="cli_serve:serve")
     status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
     status.set_defaults(command="cli_graph:status")

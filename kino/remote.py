@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from tempfile import TemporaryFile
 from threading import Timer
 from typing import BinaryIO
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -27,6 +28,11 @@ _TUNNELS = tuple(IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1
 def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host as the system knows them."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def is_url(uri: str) -> bool:
+    """Tell whether a uri leads outside, instead of into the store."""
+    return uri.partition("://")[0].lower() in _PORTS
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,15 @@ class Remote:
                     return
             place = urljoin(place, target)
         raise InvalidArgumentError(field, url, f"behind at most {self.max_redirects} redirects")
+
+    def open(self, url: str, field: str = "uri") -> BinaryIO:
+        """Return what a URL holds as a seekable file that is gone once it is closed; raises as `fetch`."""
+        with ExitStack() as stack:
+            file = stack.enter_context(TemporaryFile())
+            self.fetch(url, file, field)
+            file.seek(0)
+            stack.pop_all()
+            return file
 
     @contextmanager
     def _answer(self, parts: SplitResult, deadline: float, field: str) -> Iterator[HTTPResponse]:
@@ -136,6 +151,10 @@ def is_public(address: str) -> bool:
             return False
         known = known.ipv4_mapped or known
     return known.is_global and not known.is_multicast
+
+
+NOTHING_REMOTE = Remote()
+"""Refuses every URL."""
 
 
 def _checked_url(url: str, field: str) -> SplitResult:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kino.errors import InvalidArgumentError
+from kino.remote import NOTHING_REMOTE, Remote, is_url
 from kino.store import Store
 from kino.v1.media_pb2 import Media
 from kino.v1.tensor_pb2 import (
@@ -100,20 +101,27 @@ def encode(
     return tensor
 
 
-def open_media(media: Media, field: str, kinds: Sequence[str], *, store: Store | None = None) -> BinaryIO:
+def open_media(
+    media: Media, field: str, kinds: Sequence[str], *, store: Store | None = None, remote: Remote = NOTHING_REMOTE
+) -> BinaryIO:
     """Return the file of a medium as a seekable stream, verified if it comes from the store.
 
     Args:
         field: name of the medium in the request, for messages.
         kinds: welcome top-level media types, for example ("video", "image").
         store: where a uri is looked up; None refuses one.
+        remote: what fetches a uri that is an http or https URL.
 
     Raises:
-        InvalidArgumentError: the media type is not welcome, the content is not set or empty, or the uri is malformed.
+        InvalidArgumentError: the media type is not welcome, the content is not set or empty, the uri is malformed, or
+            a URL that may not be fetched.
+        UnavailableError, DeadlineExceededError: a URL cannot be fetched now.
         kino.store.StoreError: the artifact is missing or damaged.
     """
     if media.media_type.partition("/")[0] not in kinds:
         raise InvalidArgumentError(f"{field}.media_type", media.media_type, f"of the kind {' or '.join(kinds)}")
+    if media.WhichOneof("content") == "uri" and is_url(media.uri):
+        return remote.open(media.uri, f"{field}.uri")
     if media.WhichOneof("content") == "uri":
         return _checked_store(store, media.uri, field).open(media.uri)
     if not media.data:

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--endpoint-model", default="", metavar="NAME", help="model to ask for there; its key: $KINO_ENDPOINT_KEY")
     add("--endpoint-seconds", type=float, default=20.0, help="how long to wait for it (%(default)s)")
+    add("--fetch-urls", action="store_true", help="take media by http and https URLs from public addresses")
     add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
@@ -118,6 +119,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         queue=given.queue,
         peers=peers,
         ledger=given.ledger or local.ledger_url(data),
+        fetch_urls=given.fetch_urls,
         endpoint=given.endpoint,
         endpoint_model=given.endpoint_model,
         endpoint_seconds=given.endpoint_seconds,

@@ -34,6 +34,7 @@ class ServiceConfig:
         queue: calls that may wait for the device before further ones are refused, at least 0.
         peers: the graph alone: address of each service it calls, by name.
         ledger: the graph alone: SQLAlchemy URL of its database.
+        fetch_urls: whether media may be named by http or https URLs; private addresses are refused all the same.
         endpoint: the rewriter alone: URL of an OpenAI-compatible API that is asked first, up to its version.
         endpoint_model: the rewriter alone: name of the model there.
         endpoint_seconds: the rewriter alone: how long to wait for it.
@@ -47,6 +48,7 @@ class ServiceConfig:
     queue: int = 16
     peers: Mapping[str, str] = field(default_factory=dict)
     ledger: str = ""
+    fetch_urls: bool = False
     endpoint: str = ""
     endpoint_model: str = ""
     endpoint_seconds: float = 20.0

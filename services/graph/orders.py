@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from kino import validate
 from kino.errors import InvalidArgumentError
+from kino.remote import NOTHING_REMOTE, Remote, is_url
 from kino.store import Store
 from kino.telemetry import request_id
 from kino.v1 import graph_pb2, media_pb2
@@ -29,16 +30,21 @@ def check_key(key: str) -> str:
     return key
 
 
-def keep_contents(spec: graph_pb2.GenerationSpec, store: Store) -> None:
-    """Move what a pipeline carries in itself into the store, and check that what it refers to is there.
+def keep_contents(spec: graph_pb2.GenerationSpec, store: Store, remote: Remote = NOTHING_REMOTE) -> None:
+    """Move what a pipeline carries in itself, or names by URL, into the store; check that what it refers to is there.
 
     Raises:
-        InvalidArgumentError: an address or a media type is malformed.
+        InvalidArgumentError: an address or a media type is malformed, or a URL may not be fetched.
+        UnavailableError, DeadlineExceededError: a URL cannot be fetched now.
         kino.store.StoreError: an artifact is missing or damaged.
     """
     for content, field in contents(spec, "spec"):
         kind = content.WhichOneof("content")
         media_type = content.media_type if isinstance(content, media_pb2.Media) else "application/octet-stream"
+        if kind == "uri" and isinstance(content, media_pb2.Media) and is_url(content.uri):
+            with remote.open(content.uri, f"{field}.uri") as file:
+                content.uri = store.put(file, media_type).uri
+            continue
         try:
             if kind == "uri":
                 store.stat(content.uri)

@@ -8,6 +8,7 @@ from typing import Any
 
 from kino import validate
 from kino.errors import InvalidArgumentError, KinoError
+from kino.remote import Remote
 from kino.store import Store, open_store
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2_grpc import add_GraphServiceServicer_to_server as add_to_server
@@ -99,7 +100,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
     ) -> graph_pb2.CreateGenerationResponse:
         """Accept a generation, or find the one that was made under the same key; refuse what could not run."""
         key = orders.check_key(request.idempotency_key)
-        await asyncio.to_thread(orders.keep_contents, request.spec, self._store)
+        await asyncio.to_thread(orders.keep_contents, request.spec, self._store, Remote(self._config.fetch_urls))
         generation = await self._ledger.find(key, request_digest(request.spec, request.fresh))
         if generation is None:
             order = await orders.prepare(key, request.spec, request.fresh, self._parts.recent)

@@ -19,6 +19,7 @@ from kino.limits import MAX_FPS, MIN_FPS, clip_limits
 from kino.media import MEDIA_TYPES, Limits, VideoWriter
 from kino.presets import PRESETS
 from kino.registry import Registry
+from kino.remote import Remote
 from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
 from kino.store import Store, open_store
 from kino.v1.info_pb2 import Info
@@ -149,7 +150,8 @@ class TaeServicer(TaeServiceServicer):
             raise InvalidArgumentError("source", "", "a video or frames")
         video = self.engine.preset.video
         limits = Limits(max_pixels=video.max_area, max_frames=video.max_frames)
-        with wire.open_media(request.video, "video", ("video", "image"), store=self.store) as file:
+        remote = Remote(self.config.fetch_urls)
+        with wire.open_media(request.video, "video", ("video", "image"), store=self.store, remote=remote) as file:
             if request.video.media_type.startswith("image/"):
                 return decode_image(file.read(), limits)[None], 0.0
             frames, fps = read_video(file, limits)

@@ -1,10 +1,11 @@
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from kino.errors import InvalidArgumentError
+from kino.remote import Remote
 from kino.store import Store
 from kino.v1 import generator_pb2, graph_pb2, info_pb2, tae_pb2
 from services.graph import orders
@@ -126,6 +127,27 @@ async def test_no_product_is_refused(infos: Infos) -> None:
 def test_malformed_keys_are_refused(key: str) -> None:
     with pytest.raises(InvalidArgumentError, match="printable ASCII"):
         orders.check_key(key)
+
+
+async def test_media_behind_a_url_move_into_the_store_where_that_is_allowed(store: Store) -> None:
+    spec = graph_pb2.GenerationSpec()
+    video = spec.pipeline.nodes.add(name="encode").tae_encode.video
+    video.media_type, video.uri = "video/mp4", "https://films.test/film.mp4"
+    with pytest.raises(InvalidArgumentError, match="must be an upload: this deployment fetches no URLs") as refused:
+        orders.keep_contents(spec, store)
+    assert refused.value.field.endswith("tae_encode.video.uri")
+    inside = Remote(allowed=True, resolve=lambda host, port: ["10.0.0.7"])
+    with pytest.raises(InvalidArgumentError, match="public"):
+        orders.keep_contents(spec, store, inside)
+    orders.keep_contents(spec, store, Fetched())
+    kept = spec.pipeline.nodes[0].tae_encode.video
+    assert (store.get(kept.uri), store.stat(kept.uri).media_type) == (b"film", "video/mp4")
+
+
+class Fetched(Remote):
+    def fetch(self, url: str, file: BinaryIO, field: str = "uri") -> None:
+        assert url == "https://films.test/film.mp4"
+        file.write(b"film")
 
 
 async def test_contents_move_into_the_store(store: Store) -> None:
