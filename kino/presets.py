@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kino.limits import SAMPLERS, VIDEO, SamplerDefaults, VideoLimits
+from kino.models.codec import CodecConfig
 from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
@@ -22,6 +23,7 @@ class Preset:
     dit: DitConfig
     towers: dict[str, TowerConfig]
     rewriter: LmConfig
+    codec: CodecConfig
     video: VideoLimits
     sampler: SamplerDefaults
 
@@ -55,6 +57,8 @@ PAPER_TEXT_WIDTHS = (("ul2", 4096), ("byt5", 1472), ("metaclip", 1280))
 PAPER_GRID = (32, 80, 80)
 # The latent-diffusion autoencoder of compression 8, inflated (Movie Gen, section 3.1.1; arXiv 2112.10752, KL-f8).
 PAPER_TAE = TaeConfig(16, (128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, attention=True)
+# 128 channels at 25 Hz (Movie Gen, section 6.1); widths as in the Descript codec (arXiv 2306.06546), strides ours.
+PAPER_CODEC = CodecConfig(128, (64, 128, 256, 512, 1024), (2, 8, 10, 12))
 # Llama 3 8B (arXiv 2407.21783, table 3).
 PAPER_REWRITER = LmConfig(128_256, 4096, 32, 32, 8, 14_336, 8192, base=500_000.0)
 
@@ -67,6 +71,7 @@ def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Pr
         dit=DitConfig(width, layers, heads, hidden, PAPER_TEXT_WIDTHS, PAPER_GRID),
         towers={},
         rewriter=PAPER_REWRITER,
+        codec=PAPER_CODEC,
         video=VIDEO[name],
         sampler=SAMPLERS[name],
     )
@@ -81,6 +86,7 @@ PRESETS: dict[str, Preset] = {
         dit=DitConfig(64, 2, 2, 128, text_widths(NANO_TOWERS), max_grid=(32, 32, 32)),
         towers=NANO_TOWERS,
         rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512, tokens="bytes"),
+        codec=CodecConfig(8, (8, 16, 16), (10, 12), patch=16),
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
     ),
@@ -92,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         dit=DitConfig(320, 5, 5, 640, text_widths(MINI_TOWERS), max_grid=(32, 16, 16), later_position_gain=0.3),
         towers=MINI_TOWERS,
         rewriter=LmConfig(1024, 160, 4, 4, 2, 320, 384),
+        codec=CodecConfig(32, (64, 128, 192), (10, 12), patch=16),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
     ),

@@ -8,6 +8,8 @@ TEMPORAL_COMPRESSION = 8
 SPATIAL_COMPRESSION = 8
 PATCH_SIZE = 2
 SAMPLE_RATE = 48_000
+AUDIO_COMPRESSION = 1920
+"""Samples of one audio latent: 25 latents a second."""
 ASPECTS: dict[str, tuple[int, int]] = {
     "1:1": (1, 1),
     "16:9": (16, 9),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kino import weights
 from kino.manifest import Manifest, Spaces
+from kino.models.codec import Codec
 from kino.models.dit import DiT
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
@@ -22,24 +23,26 @@ from kino.models.text import Tower
 from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint
-from training.data import open_clips, to_signed
+from training.data import open_pool, to_signed
 from training.objectives.captions import tower_tokenizer
+from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
 from training.objectives.rewriter import rewriter_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
 from training.objectives.wishes import plain_grammar
 from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
 from training.recipes import RECIPES, Recipe
 
-PREFIXES = {"tae": "", "dit": "dit.", "rewriter": ""}
+PREFIXES = {"tae": "", "dit": "dit.", "rewriter": "", "codec": ""}
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
-Network = TAE | DiT | LanguageModel | Tower
+Network = TAE | DiT | LanguageModel | Codec | Tower
 
 
 DATA = {
     "ul2": "captions of the procedural world in `training/world`",
     "byt5": "words and random letters, as on the world's signs",
     "metaclip": "captions and small pictures of the procedural world in `training/world`",
+    "codec": "sounds of the procedural world in `training/world`",
     "rewriter": "prompts made by the rules and word lists of `training/objectives/pairs.py` and `wishes.toml`",
 }
 """What a component learned from, where that is not clips alone."""
@@ -53,6 +56,8 @@ def network(component: str, preset: Preset) -> Network:
         return DiT(preset.dit)
     if component == "rewriter":
         return LanguageModel(preset.rewriter)
+    if component == "codec":
+        return Codec(preset.codec)
     return Tower(preset.towers[component])
 
 
@@ -65,7 +70,10 @@ def trained_network(recipe: Recipe, runs: Path) -> Network:
     module.load_state_dict({name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)})
     if isinstance(module, TAE):
         assert isinstance(recipe.settings, TaeSettings)
-        set_latent_statistics(module, to_signed(open_clips(recipe.settings.clips, runs / "clips")[:256]))
+        set_latent_statistics(module, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
+    if isinstance(module, Codec):
+        assert isinstance(recipe.settings, CodecSettings)
+        set_codec_statistics(module, to_float(open_pool(recipe.settings.sounds, runs / "sounds")[:256]))
     return module.eval()
 
 

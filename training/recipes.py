@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from training.data import ClipSet
+from training.data import ClipSet, SoundSet
 from training.latents import LatentSet
 from training.objective import Settings
+from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
 from training.objectives.dit import DitSettings
 from training.objectives.rewriter import RewriterSettings
@@ -70,6 +71,28 @@ ROWS = [
         component="tae",
         settings=TaeSettings("mini", ClipSet("train", 3000), ClipSet("held_out", 64)),
         steps=1800,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+    ),
+    Recipe(
+        name="codec_nano",
+        component="codec",
+        settings=CodecSettings(
+            "nano", SoundSet("train", 4, seconds=2), SoundSet("held_out", 4, seconds=2), batch=4, latents=10
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="codec_mini",
+        component="codec",
+        settings=CodecSettings("mini", SoundSet("train", 2000), SoundSet("held_out", 64)),
+        steps=1500,
         matrix_rate=0.02,
         vector_rate=1e-3,
     ),

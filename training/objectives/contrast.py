@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kino.models.text import PictureEncoder, TowerConfig, pad
 from kino.presets import PRESETS
 from kino.tokens import tower_ids
-from training.data import ClipSet, open_clips, to_signed
+from training.data import ClipSet, open_pool, to_signed
 from training.objective import Batch
 from training.objectives.captions import TELLING, fact_targets, tower_tokenizer, worded
 from training.objectives.facts import TowerNet, draw_matrix, read_accuracy, read_loss, rng_of, whole_features
@@ -65,8 +65,8 @@ class Contrast:
     def __init__(self, settings: ContrastSettings, config: TowerConfig, runs: Path) -> None:
         self.settings, self.config = settings, config
         self.tokenizer = tower_tokenizer(config.vocabulary, runs)
-        self.clips = open_clips(settings.clips, runs / "clips")
-        self.held_out = open_clips(settings.held_out, runs / "clips")
+        self.clips = open_pool(settings.clips, runs / "clips")
+        self.held_out = open_pool(settings.held_out, runs / "clips")
         self.model: nn.Module = ContrastNet(config, settings.clips)
 
     def batch(self, generator: torch.Generator) -> Batch:

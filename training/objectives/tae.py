@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kino.models.tae import TAE
 from kino.presets import PRESETS
-from training.data import ClipSet, open_clips, to_pixels, to_signed
+from training.data import ClipSet, open_pool, to_pixels, to_signed
 from training.objective import Batch
 
 
@@ -49,8 +49,8 @@ class TaeObjective:
 
     def __init__(self, settings: TaeSettings, runs: Path) -> None:
         self.settings = settings
-        self.clips = open_clips(settings.clips, runs / "clips")
-        self.held_out = open_clips(settings.held_out, runs / "clips")
+        self.clips = open_pool(settings.clips, runs / "clips")
+        self.held_out = open_pool(settings.held_out, runs / "clips")
         self.model: nn.Module = TAE(PRESETS[settings.preset].tae)
         small_initial_deviation(self.model)
 
