@@ -106,6 +106,7 @@ class DitObjective:
     def batch(self, generator: torch.Generator) -> Batch:
         """Latents, captions and facts of random items; stills or clips, never both in one batch."""
         settings = self.settings
+        among: Sequence[int]
         if settings.videos is None or self.videos is None or torch.rand((), generator=generator) < settings.still_share:
             items, latents, among = settings.stills, self.stills, range(settings.stills.count)
             count = settings.still_batch
