@@ -103,13 +103,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=PRESETS["mini"].sampler.steps)
     parser.add_argument("--linear-steps", type=int, default=PRESETS["mini"].sampler.linear_steps)
     parser.add_argument("--guidance", type=float, default=PRESETS["mini"].sampler.guidance)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+    parser.add_argument(
+        "--scenes", type=int, default=1, help="seed of the held-out scenes; settings are tuned on others"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="write the table as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     clip, registry = Clip(), Registry(MODELS)
-    scenes = [sample(1, index, "held_out") for index in range(arguments.count)]
+    scenes = [sample(arguments.scenes, index, "held_out") for index in range(arguments.count)]
     if arguments.of == "renders":
         shown = renders(scenes, clip)
     elif arguments.of == "reconstructions":
