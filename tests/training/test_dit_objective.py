@@ -86,6 +86,7 @@ def test_the_read_out_loses_nothing_only_on_the_facts_of_the_scene(runs: Path) -
 
 
 def test_a_pruned_start_keeps_every_other_block(run: Run, runs: Path) -> None:
+    assert isinstance(RECIPE.settings, DitSettings)
     settings = replace(RECIPE.settings, layers=1, align_layer=0, start=RECIPE.name, pruned=0)
     shallow = settings.build(runs).model.state_dict()
     deep = run.average.state_dict()

@@ -82,7 +82,7 @@ async def test_who_joins_late_hears_the_last_progress_and_gets_the_same_result()
         tell(progress_pb2.Progress(step=5))
         return generator_pb2.GenerateResult(model_digest="made")
 
-    flights = Flights()
+    flights: Flights[Message] = Flights()
     first = asyncio.create_task(flights.join("key", work, unheard))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -107,7 +107,7 @@ async def test_the_work_stops_when_the_last_one_leaves() -> None:
             stopped.set()
         raise AssertionError("nobody sets that event")
 
-    flights = Flights()
+    flights: Flights[Message] = Flights()
     waiting = [asyncio.create_task(flights.join("key", work, unheard)) for _ in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
