@@ -12,6 +12,7 @@ from training.latents import LatentSet
 from training.objectives.dit import (
     AlignedDit,
     DitObjective,
+    DitSettings,
     chosen_clips,
     patches,
     sample_latents,
