@@ -86,7 +86,7 @@ VIDEO: dict[str, VideoLimits] = {
 _PAPER_SAMPLER = SamplerDefaults(50, 1000, 7.5)
 SAMPLERS: dict[str, SamplerDefaults] = {
     "nano": SamplerDefaults(8, 200, 2.0),
-    "mini": SamplerDefaults(50, 1000, 3.0),
+    "mini": SamplerDefaults(50, 1000, 5.0),
     "1b": _PAPER_SAMPLER,
     "5b": _PAPER_SAMPLER,
     "30b": _PAPER_SAMPLER,
