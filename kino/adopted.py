@@ -124,6 +124,8 @@ def library() -> Any:
     with _READING:
         import transformers
 
+        with torch.device("meta"):  # torch notes its constructors at first use; reading a network replaces one of them
+            torch.empty(0)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
     return transformers

@@ -1,6 +1,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -271,3 +273,16 @@ def test_the_command_publishes_and_moves_the_alias(tmp_path: Path, capsys: pytes
         main([*given, "--version", "third"])
     assert ended.value.code == 2
     assert "must hold a config.json" in capsys.readouterr().err
+
+
+def test_reading_a_network_leaves_torch_as_it_was(tmp_path: Path) -> None:
+    script = f"""
+import torch
+from pathlib import Path
+from kino import adopted
+adopted.read_network(Path({str(folders.t5(tmp_path / "t5"))!r}), "T5EncoderModel", "float32", ("decoder.", "lm_head."))
+with torch.device("meta"):
+    print(torch.linspace(0, 1, 4).device)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "meta\n"
