@@ -82,12 +82,15 @@ class GeneratorServicer(GeneratorServiceServicer):
             yield _running(
                 task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps, started
             )
+            kept: asyncio.Task[Checkpoint] | None = None  # written while the next step is computed
             async with aclosing(self.queue.iterate(steps)) as states:
                 async for state in states:
+                    if kept is not None:
+                        yield GenerateResponse(checkpoint=await kept)
+                        kept = None
                     yield _running(state.step, state.of, started)
                     if every and state.step % every == 0 and state.step < state.of:
-                        x_t = await asyncio.to_thread(self._tensor, state.x_t, request)
-                        yield GenerateResponse(checkpoint=Checkpoint(step=state.step, of=state.of, x_t=x_t))
+                        kept = asyncio.create_task(self._checkpoint(state, request))
             seconds = time.monotonic() - started
         result = GenerateResult(
             latents=await asyncio.to_thread(self._tensor, state.x_t, request),
@@ -96,6 +99,10 @@ class GeneratorServicer(GeneratorServiceServicer):
             seconds=seconds,
         )
         yield GenerateResponse(result=result)
+
+    async def _checkpoint(self, state: State, request: GenerateRequest) -> Checkpoint:
+        x_t = await asyncio.to_thread(self._tensor, state.x_t, request)
+        return Checkpoint(step=state.step, of=state.of, x_t=x_t)
 
     def _info(self) -> Info:
         manifest, preset = self.engine.manifest, self.engine.preset
