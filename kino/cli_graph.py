@@ -63,14 +63,15 @@ def _published(given: argparse.Namespace, registry: Registry) -> int:
         raise InvalidArgumentError("--models", str(registry.root), "a folder that exists")
     rows = []
     for component in registry.components():
-        aliases = {version: alias for alias, version in registry.aliases(component).items()}
+        aliases = registry.aliases(component)
         for version in registry.versions(component):
             manifest = registry.resolve(component, version)
             size_bytes = registry.file(manifest, WEIGHTS_FILE).stat().st_size
-            rows.append((component, version, aliases.get(version, ""), manifest.preset, manifest.digest, size_bytes))
+            names = " ".join(alias for alias, named in aliases.items() if named == version)
+            rows.append((component, version, names, manifest.preset, manifest.digest, size_bytes))
     if given.json:
-        names = ("component", "version", "alias", "preset", "digest", "size_bytes")
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        columns = ("component", "version", "alias", "preset", "digest", "size_bytes")
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB") for row in rows]
         print_table(("component", "version", "alias", "preset", "digest", "weights"), shown)

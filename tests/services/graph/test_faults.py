@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from kino.errors import (
     FailedPreconditionError,
@@ -15,7 +16,7 @@ from kino.errors import (
     from_status,
 )
 from kino.files import FullError
-from kino.v1 import graph_pb2
+from kino.v1 import generator_pb2, graph_pb2
 from services.graph.calls import CALLS
 from services.graph.rows import FAILED, SUCCEEDED
 from tests.services.graph.harness import Graph, until
@@ -115,6 +116,23 @@ async def test_a_full_disk_fails_the_stage_and_the_next_one_works(
     assert failed.state == FAILED
     assert failed.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert "stage export (graph): the store has no room left" in failed.error.message
+    monkeypatch.undo()
+    assert (await graph.make()).state == SUCCEEDED
+
+
+async def test_a_result_that_cannot_be_kept_fails_its_stage_even_after_the_next_one_ran(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(key: str, result: Message) -> None:
+        if isinstance(result, generator_pb2.GenerateResult):
+            raise FullError(28, "no room left: No space left on device")
+
+    monkeypatch.setattr(graph.service._engine._cache, "save", full)
+    failed = await graph.make()
+    assert (failed.state, failed.error.code) == (FAILED, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+    assert "stage generate (generator): the store has no room left" in failed.error.message
+    states = {stage.name: stage.state for stage in failed.stages}
+    assert states["generate"] == graph_pb2.STAGE_STATE_FAILED
     monkeypatch.undo()
     assert (await graph.make()).state == SUCCEEDED
 
