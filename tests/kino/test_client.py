@@ -164,6 +164,7 @@ async def test_a_failed_generation_raises_what_it_failed_with(graph: Graph) -> N
 async def test_cancelling_a_task_cancels_its_generation(prompt: str, graph: Graph) -> None:
     """Also when it is cancelled before it knows the generation's name."""
     servicer, address = graph
+    servicer.script = [Generation(id="g", sequence=1, state=GENERATION_STATE_RUNNING)]  # it must not end by itself
     async with AsyncKino(address) as kino:
         film = asyncio.ensure_future(kino.film(prompt))
         await asyncio.to_thread(servicer.creating.wait)
