@@ -12,12 +12,14 @@ class Spaces:
     """The spaces that a generator was trained in, as digests of the versions that define them.
 
     Args:
-        latent: digest of the TAE; empty where no latents are read.
+        latent: digest of the TAE, or for sound of the codec; empty where no latents are read.
         text: digest of each text tower, by its name.
+        vision: digest of the vision encoder; empty where no frames are seen.
     """
 
     latent: str = ""
     text: Mapping[str, str] = field(default_factory=dict)
+    vision: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Manifest:
     """One version of one component.
 
     Args:
-        component: the network: tae, dit, ul2, byt5, metaclip, rewriter.
+        component: the network: tae, dit, ul2, byt5, metaclip, rewriter, codec, vision, t5, audio.
         family: whose network it is: kino is ours, an adopted one's is its `model_type`.
         preset: name of the row of sizes; empty where it is of none, as an adopted one.
         config: settings of the network, as JSON knows them: lists, no tuples.

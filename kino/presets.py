@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from kino.limits import SAMPLERS, VIDEO, SamplerDefaults, VideoLimits
+from kino.models.audio import AudioConfig
 from kino.models.codec import CodecConfig
 from kino.models.dit import DitConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
+from kino.models.vision import VisionConfig
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Preset:
 
     Args:
         towers: text towers by name; empty where the row's towers are not ours to make.
+        vision, t5: what the audio generator sees and reads by; None where they are not ours to make.
     """
 
     name: str
@@ -24,6 +27,9 @@ class Preset:
     towers: dict[str, TowerConfig]
     rewriter: LmConfig
     codec: CodecConfig
+    vision: VisionConfig | None
+    t5: TowerConfig | None
+    audio: AudioConfig
     video: VideoLimits
     sampler: SamplerDefaults
 
@@ -59,6 +65,8 @@ PAPER_GRID = (32, 80, 80)
 PAPER_TAE = TaeConfig(16, (128, 256, 512, 512), encoder_blocks=2, decoder_blocks=3, attention=True)
 # 128 channels at 25 Hz (Movie Gen, section 6.1); widths as in the Descript codec (arXiv 2306.06546), strides ours.
 PAPER_CODEC = CodecConfig(128, (64, 128, 256, 512, 1024), (2, 8, 10, 12))
+# 13B: 36 layers of 4608, T5-base rows, MetaCLIP's 1024 values a frame, windows of 30 s (Movie Gen, 6.1); heads ours.
+PAPER_AUDIO = AudioConfig(4608, 36, 36, 18_432, 128, text_width=768, video_width=1024, max_latents=750)
 # Llama 3 8B (arXiv 2407.21783, table 3).
 PAPER_REWRITER = LmConfig(128_256, 4096, 32, 32, 8, 14_336, 8192, base=500_000.0)
 
@@ -72,6 +80,9 @@ def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Pr
         towers={},
         rewriter=PAPER_REWRITER,
         codec=PAPER_CODEC,
+        vision=None,
+        t5=None,
+        audio=PAPER_AUDIO,
         video=VIDEO[name],
         sampler=SAMPLERS[name],
     )
@@ -87,6 +98,9 @@ PRESETS: dict[str, Preset] = {
         towers=NANO_TOWERS,
         rewriter=LmConfig(259, 32, 1, 2, 2, 64, 512, tokens="bytes"),
         codec=CodecConfig(8, (8, 16, 16), (10, 12), patch=16),
+        vision=VisionConfig(16, (8, 16), 16),
+        t5=TowerConfig(259, 32, 1, 2, 64, 512, tokens="bytes"),
+        audio=AudioConfig(32, 2, 2, 64, 8, text_width=32, video_width=16, max_latents=50),
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
     ),
@@ -99,6 +113,9 @@ PRESETS: dict[str, Preset] = {
         towers=MINI_TOWERS,
         rewriter=LmConfig(1024, 160, 4, 4, 2, 320, 384),
         codec=CodecConfig(32, (64, 128, 192), (10, 12), patch=16),
+        vision=VisionConfig(48, (48, 96, 128), 128),
+        t5=TowerConfig(512, 128, 2, 4, 256, 128),
+        audio=AudioConfig(192, 6, 6, 768, 32, text_width=128, video_width=128, max_latents=100, video_kernel=9),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
     ),

@@ -20,10 +20,6 @@ from torch import Tensor, nn
 
 from kino.files import commit, scratch_file
 from kino.manifest import Manifest, Spaces
-from kino.models.dit import DitConfig
-from kino.models.lm import LmConfig
-from kino.models.tae import TaeConfig
-from kino.models.text import TowerConfig
 from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import DamagedError, NotFoundError
@@ -79,19 +75,28 @@ def find(component: str, version: str, registry: Registry) -> Manifest:
 def random_manifest(component: str, preset: str) -> Manifest:
     """Return the manifest of a network with the weights of `seeded_init`: its settings alone define its space."""
     row = PRESETS[preset]
-    networks: dict[str, DitConfig | LmConfig | TaeConfig | TowerConfig] = {
+    networks: dict[str, object] = {
         "tae": row.tae,
         "dit": row.dit,
         "rewriter": row.rewriter,
+        "codec": row.codec,
+        "vision": row.vision,
+        "t5": row.t5,
+        "audio": row.audio,
         **row.towers,
     }
     if component not in networks:
         raise NotFoundError(f"{preset} has no component {component!r}; known: {', '.join(networks)}")
-    settings = json.loads(json.dumps(asdict(networks[component])))
+    network = networks[component]
+    assert is_dataclass(network) and not isinstance(network, type)
+    settings = json.loads(json.dumps(asdict(network)))
     spaces = Spaces()
     if component == "dit":
         text = {tower: random_manifest(tower, preset).digest for tower in row.towers}
         spaces = Spaces(random_manifest("tae", preset).digest, text)
+    if component == "audio":
+        text = {"t5": random_manifest("t5", preset).digest}
+        spaces = Spaces(random_manifest("codec", preset).digest, text, random_manifest("vision", preset).digest)
     return Manifest(component, preset, preset, settings, spaces=spaces)
 
 
