@@ -88,7 +88,8 @@ def random_manifest(component: str, preset: str) -> Manifest:
     if component not in networks:
         raise NotFoundError(f"{preset} has no component {component!r}; known: {', '.join(networks)}")
     network = networks[component]
-    assert is_dataclass(network) and not isinstance(network, type)
+    assert is_dataclass(network)
+    assert not isinstance(network, type)
     settings = json.loads(json.dumps(asdict(network)))
     spaces = Spaces()
     if component == "dit":

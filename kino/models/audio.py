@@ -7,7 +7,7 @@ one MLP that all layers share, each with its own bias.
 Source: Movie Gen (arXiv 2410.13720), section 6.1 and 6.2.
 
 Ours, with the reason: rotary positions, so that a window of a long sound is computed as any other; and where
-`video_kernel` is over 1 the projection is a convolution, because small networks find what happens between frames sooner.
+`video_kernel` is over 1 the projection is a convolution, because a small network finds what moves sooner.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ MANIFEST = Manifest(
     preset="mini",
     config={"width": 64, "max_grid": [1, 2, 3]},
     digests={"model.safetensors": "ab", "card.md": "cd"},
-    spaces=Spaces("aa", {"ul2": "bb"}),
+    spaces=Spaces("aa", {"ul2": "bb"}, "cc"),
     metrics={"loss": 0.5},
     recipe="dit_mini",
     git_revision="0123abc",
@@ -23,7 +23,7 @@ MANIFEST = Manifest(
 
 def test_the_file_gives_back_the_manifest() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
-    assert json.loads(MANIFEST.to_json())["spaces"] == {"latent": "aa", "text": {"ul2": "bb"}}
+    assert json.loads(MANIFEST.to_json())["spaces"] == {"latent": "aa", "text": {"ul2": "bb"}, "vision": "cc"}
 
 
 def test_the_digest_is_of_what_the_version_computes() -> None:
@@ -63,8 +63,8 @@ def test_a_figure_that_is_no_number_is_not_written() -> None:
         ({"config": []}, r"manifest.config is \[\], must be an object"),
         ({"digests": {"model.safetensors": 5}}, "digests.model.safetensors is 5, must be text"),
         ({"metrics": {"loss": "low"}}, "metrics.loss is 'low', must be a number"),
-        ({"spaces": {"latent": ""}}, r"extra fields \(text\)"),
-        ({"spaces": {"latent": "", "text": {"ul2": 1}}}, "spaces.text.ul2 is 1, must be text"),
+        ({"spaces": {"latent": "", "vision": ""}}, r"extra fields \(text\)"),
+        ({"spaces": {"latent": "", "text": {"ul2": 1}, "vision": ""}}, "spaces.text.ul2 is 1, must be text"),
     ],
 )
 def test_a_record_of_another_shape_is_refused(change: dict[str, object], message: str) -> None:

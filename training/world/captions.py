@@ -28,12 +28,12 @@ def canonical(scene: Scene) -> str:
 
     For example "a red ball bounces in a meadow, the camera pans left". A still camera and the plain style go unsaid.
     """
-    subject = _with_article(scene.colour, scene.object)
+    subject = with_article(scene.colour, scene.object)
     if scene.identity is not None:
-        subject = f"a person in {_with_article(scene.colour, 'dress')} {_looks(scene.identity)}"
+        subject = f"a person in {with_article(scene.colour, 'dress')} {_looks(scene.identity)}"
     parts = [f"{subject} {scene.motion}"]
     if scene.second is not None:
-        parts[0] += f" {scene.second.relation} {_with_article(scene.second.colour, scene.second.object)}"
+        parts[0] += f" {scene.second.relation} {with_article(scene.second.colour, scene.second.object)}"
     parts[0] += f" {PLACE_PHRASES[scene.place]}"
     if scene.camera != "still":
         parts.append(f"the camera {scene.camera}")
@@ -57,7 +57,7 @@ def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle = "any")
         ValueError: the style is unknown.
     """
     if style == "any":
-        style = _pick(rng, tuple(_SHARES), tuple(_SHARES.values()))
+        style = pick(rng, tuple(_SHARES), tuple(_SHARES.values()))
     match style:
         case "canonical":
             return canonical(scene)
@@ -76,7 +76,7 @@ def _short(scene: Scene, rng: np.random.Generator) -> str:
     """Subject and verb; each further fact only sometimes."""
     words = f"{_subject(scene, rng, 'a')} {_verb(scene, rng)}"
     if rng.random() < 0.6:
-        words += f" {_pick(rng, WHERE[scene.place])}"
+        words += f" {pick(rng, WHERE[scene.place])}"
     if scene.camera != "still" and rng.random() < 0.6:
         words += f", {_camera(scene, rng)}"
     if scene.sign is not None:
@@ -87,22 +87,22 @@ def _short(scene: Scene, rng: np.random.Generator) -> str:
 def _tags(scene: Scene, rng: np.random.Generator) -> str:
     """The facts as a list, as people type them into search boxes."""
     subject = _subject(scene, rng, "")
-    tags = [f"{subject} {_pick(rng, VERBS[scene.motion])[1]}", _pick(rng, SETTINGS[scene.place] + (scene.place,))]
+    tags = [f"{subject} {pick(rng, VERBS[scene.motion])[1]}", pick(rng, SETTINGS[scene.place] + (scene.place,))]
     if rng.random() < 0.5:
-        tags = [subject, _pick(rng, VERBS[scene.motion])[1], *tags[1:]]
+        tags = [subject, pick(rng, VERBS[scene.motion])[1], *tags[1:]]
     if scene.second is not None:
         tags.append(_relation(scene, rng))
     if scene.camera != "still":
-        tags.append(_pick(rng, CAMERA_WORDS[scene.camera])[1])
+        tags.append(pick(rng, CAMERA_WORDS[scene.camera])[1])
     return ", ".join(tags + _extras(scene, rng))
 
 
 def _sentence(scene: Scene, rng: np.random.Generator) -> str:
     """One sentence, in one of several word orders."""
-    subject, verb, where = _subject(scene, rng, "a"), _verb(scene, rng), _pick(rng, WHERE[scene.place])
+    subject, verb, where = _subject(scene, rng, "a"), _verb(scene, rng), pick(rng, WHERE[scene.place])
     beside = f" {_relation(scene, rng)}" if scene.second is not None else ""
-    doing = _pick(rng, VERBS[scene.motion])[1]
-    sentence = _pick(
+    doing = pick(rng, VERBS[scene.motion])[1]
+    sentence = pick(
         rng,
         (
             f"{subject} {verb}{beside} {where}",
@@ -121,8 +121,8 @@ def _sentence(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _with_camera(sentence: str, scene: Scene, rng: np.random.Generator) -> str:
-    clause, participle = _pick(rng, CAMERA_WORDS[scene.camera])
-    return _pick(
+    clause, participle = pick(rng, CAMERA_WORDS[scene.camera])
+    return pick(
         rng,
         (
             f"{sentence}, {clause}",
@@ -140,39 +140,39 @@ def _paragraph(scene: Scene, rng: np.random.Generator) -> str:
     subject, verb = _subject(scene, rng, "a"), _verb(scene, rng)
     noun = "person" if scene.identity is not None else scene.object
     beside = f" {_relation(scene, rng)}" if scene.second is not None else ""
-    setting = _pick(rng, ("the scene shows {}", "the place is {}", "all around is {}", "this is {}")).format(
-        _pick(rng, SETTINGS[scene.place])
+    setting = pick(rng, ("the scene shows {}", "the place is {}", "all around is {}", "this is {}")).format(
+        pick(rng, SETTINGS[scene.place])
     )
     action = f"{subject} {verb}{beside}"
-    again = _pick(rng, ("the {} is {}", "we watch the {} {}", "all the time the {} keeps {}")).format(
-        noun, _pick(rng, VERBS[scene.motion])[1]
+    again = pick(rng, ("the {} is {}", "we watch the {} {}", "all the time the {} keeps {}")).format(
+        noun, pick(rng, VERBS[scene.motion])[1]
     )
     sentences = [setting, action, again] if rng.random() < 0.5 else [action, again, setting]
     if scene.camera != "still" or rng.random() < 0.5:
         sentences.append(_camera(scene, rng))
     if scene.sign is not None:
-        sentences.append(_pick(rng, SIGN_WORDS[:2]).format(scene.sign))
+        sentences.append(pick(rng, SIGN_WORDS[:2]).format(scene.sign))
     if scene.style != "plain" or rng.random() < 0.3:
-        sentences.append(f"the film is made {_pick(rng, STYLE_WORDS[scene.style])}")
+        sentences.append(f"the film is made {pick(rng, STYLE_WORDS[scene.style])}")
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
 
 
 def _subject(scene: Scene, rng: np.random.Generator, article: str) -> str:
     """A noun phrase for the first object; `article` is "a" or nothing."""
-    hue = _pick(rng, COLOUR_WORDS[scene.colour])
+    hue = pick(rng, COLOUR_WORDS[scene.colour])
     if scene.identity is not None:
-        dress = _with_article(hue, _pick(rng, ("dress", "dress", "outfit")))
-        person = f"{_pick(rng, ('person', 'person', 'figure'))} in {dress} {_looks(scene.identity)}"
+        dress = with_article(hue, pick(rng, ("dress", "dress", "outfit")))
+        person = f"{pick(rng, ('person', 'person', 'figure'))} in {dress} {_looks(scene.identity)}"
         return f"a {person}" if article else person
-    noun = _pick(rng, NOUNS[scene.object])
-    size = _pick(rng, ("", "", "", "", "big ", "large "))
+    noun = pick(rng, NOUNS[scene.object])
+    size = pick(rng, ("", "", "", "", "big ", "large "))
     if not article:
         return f"{size}{hue} {noun}"
     if rng.random() < 0.12:
-        return f"{_pick(rng, ('the', 'one'))} {size}{hue} {noun}"
+        return f"{pick(rng, ('the', 'one'))} {size}{hue} {noun}"
     if rng.random() < 0.08 and " with " not in noun:
-        return f"{_with_article(size, noun) if size else _with_article(noun)} that is {hue}"
-    return _with_article(f"{size}{hue}", noun)
+        return f"{with_article(size, noun) if size else with_article(noun)} that is {hue}"
+    return with_article(f"{size}{hue}", noun)
 
 
 def _looks(identity: Identity) -> str:
@@ -181,29 +181,30 @@ def _looks(identity: Identity) -> str:
 
 def _relation(scene: Scene, rng: np.random.Generator) -> str:
     assert scene.second is not None
-    other = _with_article(_pick(rng, COLOUR_WORDS[scene.second.colour]), _pick(rng, NOUNS[scene.second.object][:2]))
-    return f"{_pick(rng, RELATION_WORDS[scene.second.relation])} {other}"
+    other = with_article(pick(rng, COLOUR_WORDS[scene.second.colour]), pick(rng, NOUNS[scene.second.object][:2]))
+    return f"{pick(rng, RELATION_WORDS[scene.second.relation])} {other}"
 
 
 def _verb(scene: Scene, rng: np.random.Generator) -> str:
-    return _pick(rng, VERBS[scene.motion])[0]
+    return pick(rng, VERBS[scene.motion])[0]
 
 
 def _camera(scene: Scene, rng: np.random.Generator) -> str:
-    return _pick(rng, CAMERA_WORDS[scene.camera])[0]
+    return pick(rng, CAMERA_WORDS[scene.camera])[0]
 
 
 def _extras(scene: Scene, rng: np.random.Generator) -> list[str]:
     """What only some scenes have: a sign, a style."""
     extras = []
     if scene.sign is not None:
-        extras.append(_pick(rng, SIGN_WORDS).format(scene.sign))
+        extras.append(pick(rng, SIGN_WORDS).format(scene.sign))
     if scene.style != "plain":
-        extras.append(_pick(rng, STYLE_WORDS[scene.style]))
+        extras.append(pick(rng, STYLE_WORDS[scene.style]))
     return extras
 
 
-def _with_article(*words: str) -> str:
+def with_article(*words: str) -> str:
+    """A phrase with "a" or "an" before it."""
     phrase = " ".join(word.strip() for word in words)
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
@@ -213,7 +214,8 @@ def _case(rng: np.random.Generator, sentence: str) -> str:
     return sentence if rng.random() < 0.5 else f"{sentence[0].upper()}{sentence[1:]}."
 
 
-def _pick(rng: np.random.Generator, options: tuple[T, ...], weights: tuple[float, ...] | None = None) -> T:
+def pick(rng: np.random.Generator, options: tuple[T, ...], weights: tuple[float, ...] | None = None) -> T:
+    """One of several options."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
     return options[int(rng.choice(len(options), p=weights))]

@@ -19,13 +19,23 @@ from training.world.styles import stylise
 OBJECT_ZOOM = 0.4
 """How much of a camera's zoom (as a power) reaches the objects, which the camera follows."""
 
+EVERY_OBJECT = (1, 2)
+"""Numbers of a scene's first and second object."""
+
 
 def render(
-    scene: Scene, frames: int, height: int, width: int, fps: float = 16.0, start_seconds: float = 0.0
+    scene: Scene,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float = 16.0,
+    start_seconds: float = 0.0,
+    shown: tuple[int, ...] = EVERY_OBJECT,
 ) -> NDArray[np.uint8]:
     """Frames of a scene as uint8 [t h w 3]; frame i shows the instant `start_seconds + i / fps`.
 
-    Any single frame equals the same instant of a longer clip.
+    Any single frame equals the same instant of a longer clip. Objects whose number is not in `shown` are left out, with
+    their shadows; nothing else changes.
 
     Raises:
         ValueError: frames below 1, a side below 16 or above 4096 pixels, or a frame rate that is not positive.
@@ -40,7 +50,7 @@ def render(
         scenery.draw(canvas, camera)
         if scene.sign is not None:
             draw_sign(canvas, scene.sign, height, width)
-        _draw_objects(canvas, scene, seconds, camera, height, width)
+        _draw_objects(canvas, scene, seconds, shown, height, width)
     return stylise(np.ascontiguousarray(clip[..., :3]), scene.style)
 
 
@@ -63,6 +73,29 @@ def masks(
             sheet = np.zeros((height, width, 4), np.uint8)
             _draw_thing(skia.Canvas(sheet, colorType=RGBA), thing, grown, height, width)
             out[index][sheet[..., 3] >= 128] = thing.number
+    return out
+
+
+def footprints(
+    scene: Scene,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float = 16.0,
+    start_seconds: float = 0.0,
+    shown: tuple[int, ...] = EVERY_OBJECT,
+) -> NDArray[np.bool_]:
+    """Every pixel of `render` that an object or its shadow reaches, however faintly, as bool [t h w].
+
+    Raises:
+        ValueError: as `render`.
+    """
+    _check(frames, height, width, fps)
+    out = np.zeros((frames, height, width), np.bool_)
+    for index in range(frames):
+        sheet = np.zeros((height, width, 4), np.uint8)
+        _draw_objects(skia.Canvas(sheet, colorType=RGBA), scene, start_seconds + index / fps, shown, height, width)
+        out[index] = sheet[..., 3] > 0
     return out
 
 
@@ -92,9 +125,11 @@ class _Thing:
     pose: Pose
 
 
-def _draw_objects(canvas: skia.Canvas, scene: Scene, seconds: float, camera: View, height: int, width: int) -> None:
-    grown = camera.zoom**OBJECT_ZOOM
-    things = _things(scene, seconds, width / height)
+def _draw_objects(
+    canvas: skia.Canvas, scene: Scene, seconds: float, shown: tuple[int, ...], height: int, width: int
+) -> None:
+    grown = view(scene, seconds).zoom ** OBJECT_ZOOM
+    things = [thing for thing in _things(scene, seconds, width / height) if thing.number in shown]
     for thing in things:
         _shadow(canvas, thing.pose, grown, height, width)
     for thing in things:
