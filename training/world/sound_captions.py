@@ -59,20 +59,20 @@ def sound_caption(
         mood: of the music, one of music.MOODS; none for no music.
         quality: stated quality; by default as `sound_prompt`.
     """
-    return sound_prompt(description(scene, seconds, rng), pick(MUSIC_WORDS[mood], rng) if mood else "", quality)
+    return sound_prompt(description(scene, seconds, rng), _pick(MUSIC_WORDS[mood], rng) if mood else "", quality)
 
 
 def description(scene: Scene, seconds: float, rng: np.random.Generator | None = None) -> str:
     """The effects and then the ambience of a scene, for example "a ball bounces on wood, the quiet tone of a room"."""
-    parts = [pick(ENGINE_WORDS[scene.object], rng) for _ in intervals(scene, seconds)]
+    parts = [_pick(ENGINE_WORDS[scene.object], rng) for _ in intervals(scene, seconds)]
     heard: dict[str, Event] = {}
     for event in events(scene, seconds):
         heard.setdefault(event.kind, event)
     for kind, event in heard.items():
-        material = pick(MATERIAL_WORDS[event.material], rng) if event.material in MATERIAL_WORDS else ""
-        parts.append(pick(EVENT_WORDS[kind], rng).format(object=scene.object, material=material))
-    return ", ".join([*parts, pick(AMBIENCE_WORDS[scene.place], rng)])
+        material = _pick(MATERIAL_WORDS[event.material], rng) if event.material in MATERIAL_WORDS else ""
+        parts.append(_pick(EVENT_WORDS[kind], rng).format(object=scene.object, material=material))
+    return ", ".join([*parts, _pick(AMBIENCE_WORDS[scene.place], rng)])
 
 
-def pick(options: tuple[str, ...], rng: np.random.Generator | None) -> str:
+def _pick(options: tuple[str, ...], rng: np.random.Generator | None) -> str:
     return options[int(rng.integers(len(options)))] if rng is not None else options[0]
