@@ -19,6 +19,8 @@ from training.plots import plot_metrics
 from training.recipes import RECIPES, Recipe
 
 logger = logging.getLogger("training")
+LONG_SEQUENCE = 10
+"""Layers of a sequence that is a network of its own, as the codec's halves are."""
 
 
 def device_of_run() -> torch.device:
@@ -117,10 +119,12 @@ class Run:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile every repeated block in place, once for all shapes (regional compilation)."""
+    """Compile every repeated block in place, once for all shapes (regional compilation), and long sequences whole."""
     for layers in model.modules():
         for block in layers if isinstance(layers, nn.ModuleList) else ():
             block.compile(dynamic=True)
+        if isinstance(layers, nn.Sequential) and len(layers) >= LONG_SEQUENCE:
+            layers.compile()
 
 
 def train(recipe: Recipe, runs: Path, resume: bool, compiled: bool = False) -> Run:

@@ -19,6 +19,23 @@ def stylise(frames: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
     return out
 
 
+def unstylise(frames: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
+    """Frames [t h w 3] of a style with its tones undone; the lines of a sketch stay, as dark strokes."""
+    pixels = frames.astype(np.float32)
+    match style:
+        case "plain":
+            return frames
+        case "sketch":
+            pixels = (pixels - 0.6 * _PAPER) / 0.4
+        case "vintage":
+            pixels = pixels @ np.linalg.inv(0.5 * np.eye(3) + 0.5 * np.outer(_GREY, _SEPIA))
+        case "dusk":
+            pixels = pixels / _DUSK
+        case _:
+            raise ValueError(f"style is {style!r}; must be plain, sketch, vintage or dusk")
+    return np.asarray(np.clip(pixels, 0, 255).round().astype(np.uint8))
+
+
 def _one(frame: NDArray[np.float32], style: str) -> NDArray[np.float32]:
     grey = frame @ _GREY
     match style:
