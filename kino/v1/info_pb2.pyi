@@ -217,6 +217,7 @@ class Limits(_message.Message):
     LINEAR_STEPS_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
     size_multiple: _builtins.int
     """Height and width must be whole multiples of this many pixels; 0 where they are not taken."""
     @_builtins.property
@@ -259,6 +260,10 @@ class Limits(_message.Message):
     def queue(self) -> Global___IntRange:
         """Calls that may wait for the device before further ones are refused."""
 
+    @_builtins.property
+    def seconds(self) -> Global___FloatRange:
+        """Length of a sound in seconds."""
+
     def __init__(
         self,
         *,
@@ -273,10 +278,11 @@ class Limits(_message.Message):
         linear_steps: Global___IntRange | None = ...,
         guidance: Global___FloatRange | None = ...,
         queue: Global___IntRange | None = ...,
+        seconds: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "size_multiple", b"size_multiple", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
