@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kino.limits import SAMPLERS, VIDEO, SamplerDefaults, VideoLimits
+from kino.limits import SAMPLERS, SOUND, VIDEO, SamplerDefaults, SoundLimits, VideoLimits
 from kino.models.audio import AudioConfig
 from kino.models.codec import CodecConfig
 from kino.models.dit import DitConfig
@@ -32,6 +32,7 @@ class Preset:
     audio: AudioConfig
     video: VideoLimits
     sampler: SamplerDefaults
+    sound: SoundLimits
 
     @property
     def text_shapes(self) -> dict[str, tuple[int, int]]:
@@ -85,6 +86,7 @@ def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Pr
         audio=PAPER_AUDIO,
         video=VIDEO[name],
         sampler=SAMPLERS[name],
+        sound=SOUND[name],
     )
 
 
@@ -103,6 +105,7 @@ PRESETS: dict[str, Preset] = {
         audio=AudioConfig(32, 2, 2, 64, 8, text_width=32, video_width=16, max_latents=50),
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
+        sound=SOUND["nano"],
     ),
     "mini": Preset(
         name="mini",
@@ -114,10 +117,11 @@ PRESETS: dict[str, Preset] = {
         rewriter=LmConfig(1024, 160, 4, 4, 2, 320, 384),
         codec=CodecConfig(32, (64, 128, 192), (10, 12), patch=16),
         vision=VisionConfig(48, (48, 96, 128), 128),
-        t5=TowerConfig(512, 128, 2, 4, 256, 128),
+        t5=TowerConfig(512, 128, 2, 4, 256, 160),
         audio=AudioConfig(192, 6, 6, 768, 32, text_width=128, video_width=128, max_latents=100, video_kernel=9),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
+        sound=SOUND["mini"],
     ),
     "1b": paper_row("1b", 1536, 24, 16, 4096),
     "5b": paper_row("5b", 3072, 32, 24, 8192),

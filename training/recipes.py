@@ -9,8 +9,10 @@ from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
 from training.objectives.dit import DitSettings
 from training.objectives.rewriter import RewriterSettings
+from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
+from training.objectives.vision import VisionSettings
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,37 @@ ROWS = [
         name="codec_mini",
         component="codec",
         settings=CodecSettings("mini", SoundSet("train", 2000), SoundSet("held_out", 64)),
-        steps=1500,
+        steps=1000,
         matrix_rate=0.005,  # its layers have no norms: at 0.02 the latents grew without bound
         vector_rate=1e-3,
+    ),
+    Recipe(
+        name="vision_nano",
+        component="vision",
+        settings=VisionSettings("nano", scenes=4, frames=2, held_out=8),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="vision_mini",
+        component="vision",
+        settings=VisionSettings("mini"),
+        steps=900,
+        matrix_rate=0.01,
+        vector_rate=1e-3,
+    ),
+    Recipe(
+        name="t5_mini",
+        component="t5",
+        settings=SoundTextSettings("mini"),
+        steps=300,
+        matrix_rate=0.02,
+        vector_rate=2e-3,
     ),
     Recipe(
         name="dit_nano",

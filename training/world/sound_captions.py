@@ -59,7 +59,12 @@ def sound_caption(
         mood: of the music, one of music.MOODS; none for no music.
         quality: stated quality; by default as `sound_prompt`.
     """
-    return sound_prompt(description(scene, seconds, rng), _pick(MUSIC_WORDS[mood], rng) if mood else "", quality)
+    return sound_prompt(description(scene, seconds, rng), music_words(mood, rng), quality)
+
+
+def music_words(mood: str | None, rng: np.random.Generator | None = None) -> str:
+    """The music of a mood in words, "" for no music."""
+    return _pick(MUSIC_WORDS[mood], rng) if mood else ""
 
 
 def description(scene: Scene, seconds: float, rng: np.random.Generator | None = None) -> str:
