@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from kino import weights
 from kino.manifest import Manifest, Spaces
+from kino.models.audio import AudioDit
 from kino.models.codec import Codec
 from kino.models.dit import DiT
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
+from kino.models.vision import Vision
 from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint
@@ -27,15 +29,16 @@ from training.data import open_pool, to_signed
 from training.objectives.captions import tower_tokenizer
 from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
 from training.objectives.rewriter import rewriter_tokenizer
+from training.objectives.sound_text import sound_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
 from training.objectives.wishes import plain_grammar
 from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
 from training.recipes import RECIPES, Recipe
 
-PREFIXES = {"tae": "", "dit": "dit.", "rewriter": "", "codec": ""}
+PREFIXES = {"tae": "", "dit": "dit.", "rewriter": "", "codec": "", "vision": "vision.", "audio": "audio."}
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
-Network = TAE | DiT | LanguageModel | Codec | Tower
+Network = TAE | DiT | LanguageModel | Codec | Vision | AudioDit | Tower
 
 
 DATA = {
@@ -43,6 +46,9 @@ DATA = {
     "byt5": "words and random letters, as on the world's signs",
     "metaclip": "captions and small pictures of the procedural world in `training/world`",
     "codec": "sounds of the procedural world in `training/world`",
+    "vision": "frames of the procedural world in `training/world`, drawn anew for every batch",
+    "t5": "sound prompts of the procedural world in `training/world`",
+    "audio": "clips with sound of the procedural world in `training/world`",
     "rewriter": "prompts made by the rules and word lists of `training/objectives/pairs.py` and `wishes.toml`",
 }
 """What a component learned from, where that is not clips alone."""
@@ -58,7 +64,14 @@ def network(component: str, preset: Preset) -> Network:
         return LanguageModel(preset.rewriter)
     if component == "codec":
         return Codec(preset.codec)
-    return Tower(preset.towers[component])
+    if component == "audio":
+        return AudioDit(preset.audio)
+    if component == "vision":
+        assert preset.vision is not None
+        return Vision(preset.vision)
+    tower = preset.t5 if component == "t5" else preset.towers[component]
+    assert tower is not None
+    return Tower(tower)
 
 
 def trained_network(recipe: Recipe, runs: Path) -> Network:
@@ -98,7 +111,7 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
             version=version,
             preset=preset.name,
             config=json.loads(json.dumps(asdict(module.config))),
-            spaces=spaces(preset, registry) if recipe.component == "dit" else Spaces(),
+            spaces=spaces(recipe.component, preset, registry),
             metrics={name: value for name, value in figures.items() if name != "step"},
             recipe=recipe.name,
             git_revision=git_revision(),
@@ -111,14 +124,23 @@ def tokenizer_definition(component: str, preset: Preset, runs: Path) -> str | No
     """The tokenizer that a text component was trained with, as JSON; none for bytes and for what reads no text."""
     if component == "rewriter":
         return rewriter_tokenizer(preset.rewriter.vocabulary, runs).definition
+    if component == "t5" and preset.t5 and preset.t5.tokens == "bpe":
+        return sound_tokenizer(preset.t5.vocabulary, runs).definition
     tower = preset.towers.get(component)
     return tower_tokenizer(tower.vocabulary, runs).definition if tower and tower.tokens == "bpe" else None
 
 
-def spaces(preset: Preset, registry: Registry) -> Spaces:
-    """The published TAE and towers that a generator of this preset was trained with."""
-    text = {name: weights.find(name, preset.name, registry).digest for name, _ in preset.dit.text_widths}
-    return Spaces(weights.find("tae", preset.name, registry).digest, text)
+def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
+    """The published parts that a generator of this preset was trained with; none for what is no generator."""
+
+    def digest(name: str) -> str:
+        return weights.find(name, preset.name, registry).digest
+
+    if component == "dit":
+        return Spaces(digest("tae"), {name: digest(name) for name, _ in preset.dit.text_widths})
+    if component == "audio":
+        return Spaces(digest("codec"), {"t5": digest("t5")}, digest("vision"))
+    return Spaces()
 
 
 def last_figures(run: Path) -> dict[str, float]:

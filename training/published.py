@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kino import weights
 from kino.manifest import Manifest
+from kino.models.audio import AudioConfig, AudioDit
+from kino.models.codec import Codec, CodecConfig
 from kino.models.dit import DiT, DitConfig, Texts
 from kino.models.tae import TAE, TaeConfig
 from kino.models.text import Tower, TowerConfig
+from kino.models.vision import Vision, VisionConfig
 from kino.presets import PRESETS
 from kino.prompts import encode_prompts
 from kino.registry import Registry
@@ -47,6 +50,30 @@ class PromptEncoder(nn.Module):
         return texts
 
 
+class SoundParts:
+    """What the audio generator of a preset stands on, frozen: codec, vision encoder and the tower of sound prompts.
+
+    Attributes:
+        digests: of each part, by its component.
+    """
+
+    def __init__(self, version: str, registry: Registry) -> None:
+        found = {name: weights.find(name, version, registry) for name in ("codec", "vision", "t5")}
+        self.codec = Codec(weights.config(CodecConfig, found["codec"]))
+        self.vision = Vision(weights.config(VisionConfig, found["vision"]))
+        self.tower = Tower(weights.config(TowerConfig, found["t5"]))
+        for name, part in (("codec", self.codec), ("vision", self.vision), ("t5", self.tower)):
+            weights.load_into(part, found[name], registry)
+            part.eval().requires_grad_(False)
+        self.tokenizer = open_tokenizer(self.tower.config, found["t5"], registry)
+        self.digests = {name: manifest.digest for name, manifest in found.items()}
+
+    @torch.no_grad()
+    def read(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Rows [b, n, d] of sound prompts, and where there is a token [b, n]."""
+        return encode_prompts(self.tower, self.tokenizer, prompts)
+
+
 def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
     """A published TAE, frozen, and the digest of its latent space."""
     manifest = weights.find("tae", version, registry)
@@ -61,6 +88,14 @@ def open_dit(version: str, registry: Registry) -> DiT:
     dit = DiT(weights.config(DitConfig, manifest))
     weights.load_into(dit, manifest, registry)
     return dit.eval()
+
+
+def open_audio(version: str, registry: Registry) -> AudioDit:
+    """A published audio generator."""
+    manifest = weights.find("audio", version, registry)
+    audio = AudioDit(weights.config(AudioConfig, manifest))
+    weights.load_into(audio, manifest, registry)
+    return audio.eval()
 
 
 def open_tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:

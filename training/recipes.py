@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from training.data import ClipSet, SoundSet
 from training.latents import LatentSet
 from training.objective import Settings
+from training.objectives.audio import AudioSettings
 from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
 from training.objectives.dit import DitSettings
@@ -13,6 +14,7 @@ from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
 from training.objectives.vision import VisionSettings
+from training.soundtracks import Soundtracks
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,34 @@ ROWS = [
         steps=300,
         matrix_rate=0.02,
         vector_rate=2e-3,
+    ),
+    Recipe(
+        name="audio_nano",
+        component="audio",
+        settings=AudioSettings(
+            "nano",
+            Soundtracks("train", 4, seconds=2, size=16),
+            Soundtracks("held_out", 4, seconds=2, size=16),
+            batch=4,
+            lengths=(25, 50),
+            align_layer=1,
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="audio_mini",
+        component="audio",
+        settings=AudioSettings("mini", Soundtracks("train", 4000), Soundtracks("held_out", 64)),
+        steps=1200,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=0.4,
     ),
     Recipe(
         name="dit_nano",
