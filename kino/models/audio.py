@@ -152,7 +152,7 @@ class Block(nn.Module):
         return x + gate_2 * self.feed_forward(self.feed_norm(x) * (1 + scale_2) + shift_2)
 
 
-def at_latent_rate(rows: Float[Tensor, "f v"], fps: float, latents: int) -> Float[Tensor, "l v"]:
+def at_latent_rate(rows: Float[Tensor, "f v"], fps: float | int, latents: int) -> Float[Tensor, "l v"]:
     """A video's rows at the middles of the latents: linear between the frames around, the ends held.
 
     Frame i is seen at the instant i / fps; latent j spans 40 ms from j / 25 on.
