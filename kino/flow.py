@@ -80,6 +80,19 @@ def guide(unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor
     return unconditional + guidance * (conditional - unconditional)
 
 
+def guide_by_source(
+    unconditional: Tensor, source: Tensor, conditional: Tensor, source_guidance: float, guidance: float
+) -> Tensor:
+    """Guidance by a source and by a text, each with its own scale: u + g_s (s - u) + g (c - s).
+
+    Args:
+        source: velocity given the source without the text.
+        conditional: velocity given both.
+    Source: InstructPix2Pix (arXiv 2211.09800), equation 3.
+    """
+    return unconditional + source_guidance * (source - unconditional) + guidance * (conditional - source)
+
+
 def sample(predict: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, times: Tensor, start: int = 0) -> Iterator[Step]:
     """Integrate dx/dt = predict(x_t, t) by first-order Euler steps, yielding after every step.
 

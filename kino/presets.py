@@ -1,6 +1,6 @@
 """The rows of sizes: one preset, one row. `1b`, `5b` and `30b` carry published numbers, `mini` and `nano` are ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kino.limits import SAMPLERS, SOUND, VIDEO, SamplerDefaults, SoundLimits, VideoLimits
 from kino.models.audio import AudioConfig
@@ -10,6 +10,9 @@ from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
 from kino.models.vision import VisionConfig
+
+EDITOR_TASKS = ("text", "image", "mark", "recolour", "replace", "remove", "add", "place", "style")
+"""What an editor is asked for: a video from text, or that begins with a picture; an object painted over; the edits."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Preset:
     video: VideoLimits
     sampler: SamplerDefaults
     sound: SoundLimits
+
+    @property
+    def editor(self) -> DitConfig:
+        """The generator with a condition on extra channels, laid out as in `kino.conditions`, and a vector per task."""
+        return replace(self.dit, extra_channels=self.dit.latent_channels + 1, tasks=EDITOR_TASKS)
 
     @property
     def text_shapes(self) -> dict[str, tuple[int, int]]:

@@ -78,6 +78,7 @@ def random_manifest(component: str, preset: str) -> Manifest:
     networks: dict[str, object] = {
         "tae": row.tae,
         "dit": row.dit,
+        "editor": row.editor,
         "rewriter": row.rewriter,
         "codec": row.codec,
         "vision": row.vision,
@@ -92,7 +93,7 @@ def random_manifest(component: str, preset: str) -> Manifest:
     assert not isinstance(network, type)
     settings = json.loads(json.dumps(asdict(network)))
     spaces = Spaces()
-    if component == "dit":
+    if component in ("dit", "editor"):
         text = {tower: random_manifest(tower, preset).digest for tower in row.towers}
         spaces = Spaces(random_manifest("tae", preset).digest, text)
     if component == "audio":

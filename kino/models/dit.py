@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from kino.shapes import PATCH_SIZE, Grid
 
 TIME_FEATURES = 256
+TASK_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class DitConfig:
         max_grid: largest extent in tokens of each axis (t, h, w) that positions exist for.
         extra_channels: latent channels concatenated to the input that carry a condition, 0 for text to video.
         later_position_gain: start value of the learned factor of the positions in every layer but the first.
+        tasks: what one network can be asked for, by name; a network without any knows only its one task.
     """
 
     width: int
@@ -40,6 +42,7 @@ class DitConfig:
     latent_channels: int = 16
     extra_channels: int = 0
     later_position_gain: float = 1.0
+    tasks: tuple[str, ...] = ()
 
 
 Texts = dict[str, tuple[Tensor, Tensor]]
@@ -61,6 +64,7 @@ class DiT(nn.Module):
         )
         self.modulation = nn.Linear(config.width, 6 * config.width)
         self.texts_in = nn.ModuleDict({name: TextIn(width, config.width) for name, width in config.text_widths})
+        self.task_in = TaskIn(len(config.tasks), config.width) if config.tasks else None
         gains = [1.0] + [config.later_position_gain] * (config.layers - 1)
         self.blocks = nn.ModuleList(Block(config, gain) for gain in gains)
         self.norm_out = RMSNorm(config.width)
@@ -76,10 +80,20 @@ class DiT(nn.Module):
         nn.init.zeros_(self.patch_out.weight)
 
     def forward(
-        self, x_t: Float[Tensor, "b c t h w"], t: Float[Tensor, " b"], texts: Texts
+        self,
+        x_t: Float[Tensor, "b c t h w"],
+        t: Float[Tensor, " b"],
+        texts: Texts,
+        task: Int64[Tensor, " b"] | None = None,
+        first: int = 0,
     ) -> Float[Tensor, "b v t h w"]:
-        """Velocity [b, latent_channels, t, h, w]; h and w even, the grid within the position tables."""
-        tokens, _ = self.features(x_t, t, texts)
+        """Velocity [b, latent_channels, t, h, w]; h and w even, the grid within the position tables.
+
+        Args:
+            task: index into the config's tasks, where it has any.
+            first: position of the first latent frame.
+        """
+        tokens, _ = self.features(x_t, t, texts, task=task, first=first)
         _, _, frames, height, _ = x_t.shape
         return rearrange(
             tokens,
@@ -90,13 +104,20 @@ class DiT(nn.Module):
             x=PATCH_SIZE,
         )
 
-    def features(self, x_t: Tensor, t: Tensor, texts: Texts, layer: int = -1) -> tuple[Tensor, Tensor]:
+    def features(
+        self, x_t: Tensor, t: Tensor, texts: Texts, layer: int = -1, task: Tensor | None = None, first: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Velocity per token [b, n, 4c] and the hidden tokens [b, n, d] after block `layer`, for auxiliary losses."""
         _, _, frames, height, width = x_t.shape
         tokens = self.patch_in(rearrange(x_t, "b c t (h y) (w x) -> b (t h w) (y x c)", y=PATCH_SIZE, x=PATCH_SIZE))
-        positions = self.positions(Grid(frames, height, width))
+        positions = self.positions(Grid(frames, height, width), first)
         text, text_mask = self.project_texts(texts)
         time = self.time_in(time_features(t).to(tokens.dtype))
+        assert (task is None) == (self.task_in is None)
+        if self.task_in is not None:
+            task_text, task_time = self.task_in(task)
+            text, time = torch.cat([text, task_text.to(text.dtype)], dim=1), time + task_time.to(time.dtype)
+            text_mask = F.pad(text_mask, (0, task_text.shape[1]), value=True)
         modulation = rearrange(self.modulation(F.silu(time)), "b (m d) -> m b 1 d", m=6)
         hidden = tokens
         for index, block in enumerate(self.blocks):
@@ -125,10 +146,10 @@ class Positions(nn.Module):
         tables = [sinusoids(length, config.width) * (2 / 3) ** 0.5 for length in config.max_grid]
         self.t_table, self.h_table, self.w_table = (nn.Parameter(table) for table in tables)
 
-    def forward(self, grid: Grid) -> Float[Tensor, "n d"]:
-        """Positions of a latent grid's tokens, in the order t h w."""
+    def forward(self, grid: Grid, first: int = 0) -> Float[Tensor, "n d"]:
+        """Positions of a latent grid's tokens, in the order t h w; its first frame is at `first`."""
         height, width = grid.h // PATCH_SIZE, grid.w // PATCH_SIZE
-        t, h, w = self.t_table[: grid.t], self.h_table[:height], self.w_table[:width]
+        t, h, w = self.t_table[first : first + grid.t], self.h_table[:height], self.w_table[:width]
         return rearrange(t[:, None, None] + h[None, :, None] + w[None, None, :], "t h w d -> (t h w) d")
 
 
@@ -143,6 +164,26 @@ class TextIn(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         projected: Tensor = self.norm(self.linear(embeddings))
         return projected
+
+
+class TaskIn(nn.Module):
+    """Task embeddings: four vectors that join the text, and one that is added to the time, of one vector per task.
+
+    Both maps start at zero, so that a network that learns tasks starts close to the one without them.
+    Source: Movie Gen (arXiv 2410.13720), section 5.
+    """
+
+    def __init__(self, tasks: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(tasks, width)
+        self.text = nn.Linear(width, TASK_TOKENS * width, bias=False)
+        self.time = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.text.weight)
+        nn.init.zeros_(self.time.weight)
+
+    def forward(self, task: Tensor) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b d"]]:
+        vector = self.table(task)
+        return rearrange(self.text(vector), "b (m d) -> b m d", m=TASK_TOKENS), self.time(vector)
 
 
 class Block(nn.Module):

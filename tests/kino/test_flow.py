@@ -8,6 +8,7 @@ from kino.flow import (
     SIGMA_MIN,
     data_from_velocity,
     guide,
+    guide_by_source,
     linear_quadratic,
     logit_normal_times,
     path,
@@ -124,3 +125,10 @@ def test_a_resumed_integration_equals_the_undisturbed_one_bit_for_bit(done: int)
     resumed = list(sample(predict, begun[-1].x_t, times, start=done))
     assert [step.index for step in begun + resumed] == list(range(1, 9))
     assert all(torch.equal(a.x_t, b.x_t) for a, b in zip(whole, begun + resumed, strict=True))
+
+
+def test_guidance_by_source_and_text_moves_along_both() -> None:
+    none, source, both = (torch.tensor([value]) for value in (1.0, 3.0, 4.0))
+    assert guide_by_source(none, source, both, 1.0, 1.0).item() == 4.0
+    assert guide_by_source(none, source, both, 2.0, 1.0).item() == 6.0
+    assert guide_by_source(none, source, both, 1.0, 5.0).item() == 8.0

@@ -236,3 +236,48 @@ def test_the_papers_size_has_the_papers_parameters_and_tokens() -> None:
     assert parameters == pytest.approx(30e9, rel=0.03)
     assert tokens.shape == (1, 73_728, 64)
     assert latent_grid(256, Size(768, 768)).tokens == 73_728
+
+
+EDITOR = replace(CONFIG, extra_channels=17, tasks=("text", "recolour", "remove"))
+
+
+def test_an_untold_task_changes_nothing_but_a_learned_one_does() -> None:
+    dit = trained(EDITOR)
+    x_t = noise(channels=33)
+    tasks = [torch.full((2,), task) for task in range(3)]
+    before = [dit(x_t, TIMES, texts(), task) for task in tasks]
+    assert torch.equal(before[0], before[1])
+    assert dit.task_in is not None
+    dit.task_in.time.weight.normal_(std=0.1)
+    by_time = [dit(x_t, TIMES, texts(), task) for task in tasks]
+    dit.task_in.time.weight.zero_()
+    dit.task_in.text.weight.normal_(std=0.1)
+    by_text = [dit(x_t, TIMES, texts(), task) for task in tasks]
+    for made in (by_time, by_text):
+        assert not torch.allclose(made[0], made[1], atol=1e-3)
+        assert made[0].shape == (2, 16, 3, 4, 6)
+
+
+def test_tasks_are_given_per_clip() -> None:
+    dit = trained(EDITOR)
+    assert dit.task_in is not None
+    dit.task_in.time.weight.normal_(std=0.1)
+    x_t = noise(channels=33)
+    both = dit(x_t, TIMES, texts(), torch.tensor([1, 2]))
+    alone = dit(x_t[1:], TIMES[1:], {name: (rows[1:], mask[1:]) for name, (rows, mask) in texts().items()},
+                torch.tensor([2]))  # fmt: skip
+    assert torch.allclose(both[1:], alone, atol=1e-5)
+
+
+def test_a_network_without_tasks_has_no_weights_for_them() -> None:
+    assert not [name for name in untrained().state_dict() if name.startswith("task_in")]
+    with pytest.raises(AssertionError):
+        untrained()(noise(), TIMES, texts(), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(AssertionError):
+        trained(EDITOR)(noise(channels=33), TIMES, texts())
+
+
+def test_a_later_first_frame_takes_the_later_positions() -> None:
+    positions = Positions(CONFIG)
+    whole, late = positions(Grid(4, 4, 6)), positions(Grid(1, 4, 6), 3)
+    assert torch.equal(late, whole[-6:])
