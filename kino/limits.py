@@ -1,12 +1,14 @@
-"""What the generator of each row of sizes may be asked for, and what it makes when not told otherwise.
+"""What the generators of each row of sizes may be asked for, and what they make when not told otherwise.
 
 Apart from the networks, so that a command can refuse an order before anything that computes is imported.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kino.shapes import ASPECTS, PATCH_SIZE, SPATIAL_COMPRESSION, Grid, Size, latent_grid, size_for_aspect
 from kino.v1 import info_pb2
+from kino.validate import MAX_PROMPT_BYTES
 
 MAX_STEPS = 1000
 MAX_LINEAR_STEPS = 10_000
@@ -93,6 +95,37 @@ SAMPLERS: dict[str, SamplerDefaults] = {
 }
 
 
+@dataclass(frozen=True)
+class SoundLimits:
+    """What an audio row may be asked for, and what it makes when not told otherwise.
+
+    Args:
+        seconds: length of a sound without a video.
+        max_seconds: of the longest sound, with a video or without.
+        sampler: its schedule is uniform unless a request says otherwise.
+    """
+
+    seconds: float
+    max_seconds: int
+    sampler: SamplerDefaults
+
+
+MIN_SOUND_SECONDS = 0.1
+MIN_SOUND_FRAMES = 2
+MIN_SOUND_FPS, MAX_SOUND_FPS = Fraction(1, 10), 1000
+MAX_SOUND_FRAMES = 72_000
+"""Of a video to be heard: ten minutes at 120 frames per second."""
+# The paper: windows of 30 s, midpoint with 64 steps, guidance 3 (Movie Gen, section 6.2); 128 Euler steps cost as much.
+_PAPER_SOUND = SoundLimits(10.0, 600, SamplerDefaults(128, 128, 3.0))
+SOUND: dict[str, SoundLimits] = {
+    "nano": SoundLimits(2.0, 600, SamplerDefaults(4, 4, 2.0)),
+    "mini": SoundLimits(4.0, 600, SamplerDefaults(24, 24, 3.0)),
+    "1b": _PAPER_SOUND,
+    "5b": _PAPER_SOUND,
+    "30b": _PAPER_SOUND,
+}
+
+
 def clip_limits(preset: str) -> info_pb2.Limits:
     """Return the clips that a preset takes, as its TAE says on the wire."""
     video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
@@ -114,11 +147,27 @@ def clip_limits(preset: str) -> info_pb2.Limits:
 
 def generator_limits(preset: str) -> info_pb2.Limits:
     """Return the clips and the sampling that a preset takes, as its generator says on the wire."""
-    limits, sampler = clip_limits(preset), SAMPLERS[preset]
+    limits = clip_limits(preset)
     limits.ClearField("fps")
-    limits.steps.CopyFrom(info_pb2.IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps))
-    linear = info_pb2.IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps)
-    limits.linear_steps.CopyFrom(linear)
-    guidance = info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampler.guidance)
-    limits.guidance.CopyFrom(guidance)
+    limits.MergeFrom(_sampling_limits(SAMPLERS[preset]))
     return limits
+
+
+def sound_limits(preset: str) -> info_pb2.Limits:
+    """Return the videos, lengths and sampling that a preset takes, as its audio service says on the wire."""
+    sound = SOUND[preset]
+    limits = _sampling_limits(sound.sampler)
+    limits.prompt_bytes.CopyFrom(info_pb2.IntRange(minimum=0, maximum=MAX_PROMPT_BYTES))
+    limits.frames.CopyFrom(info_pb2.IntRange(minimum=MIN_SOUND_FRAMES, maximum=MAX_SOUND_FRAMES))
+    limits.fps.CopyFrom(info_pb2.FloatRange(minimum=float(MIN_SOUND_FPS), maximum=MAX_SOUND_FPS))
+    seconds = info_pb2.FloatRange(minimum=MIN_SOUND_SECONDS, maximum=sound.max_seconds, default_value=sound.seconds)
+    limits.seconds.CopyFrom(seconds)
+    return limits
+
+
+def _sampling_limits(sampler: SamplerDefaults) -> info_pb2.Limits:
+    return info_pb2.Limits(
+        steps=info_pb2.IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampler.steps),
+        linear_steps=info_pb2.IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampler.linear_steps),
+        guidance=info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampler.guidance),
+    )

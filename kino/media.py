@@ -34,7 +34,7 @@ class Limits:
     max_bytes: int = 256 << 20
     max_pixels: int = 1920 * 1088
     max_frames: int = 1024
-    min_fps: int = 1
+    min_fps: Fraction | int = 1
     max_fps: int = 120
     max_seconds: int = 600
 

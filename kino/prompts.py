@@ -6,8 +6,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kino.models.text import Tower
-from kino.tokens import PAD, Tokenizer, tower_ids
+from kino.manifest import Manifest
+from kino.models.text import Tower, TowerConfig
+from kino.registry import Registry
+from kino.tokens import PAD, BpeTokenizer, ByteTokenizer, Tokenizer, tower_ids
+
+TOKENIZER = "tokenizer.json"
+"""File of a tower's version that holds its tokenizer."""
+
+
+def open_tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:
+    """The tokenizer of a tower's version; raises as `Registry.file`."""
+    if config.tokens == "bytes":
+        return ByteTokenizer()
+    return BpeTokenizer(registry.file(manifest, TOKENIZER).read_text(encoding="utf-8"))
 
 
 def encode_prompts(

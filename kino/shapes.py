@@ -99,6 +99,6 @@ def audio_samples(frames: int, fps: int | Fraction) -> int:
     """Samples of the sound track of a clip at 48 kHz: round(frames / fps x 48000), halves away from zero."""
     if frames < 1:
         raise ValueError(f"frames is {frames}, must be at least 1")
-    if fps < 1:
-        raise ValueError(f"fps is {fps}, must be at least 1")
+    if fps <= 0:
+        raise ValueError(f"fps is {fps}, must be greater than 0")
     return (2 * frames * SAMPLE_RATE + fps) // (2 * fps)

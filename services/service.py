@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import grpc
 
-NAMES = ("rewriter", "encoder", "generator", "tae", "graph")
+NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "graph")
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,16 @@ class Vision(nn.Module):
         self.norm = nn.LayerNorm(config.features)
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Rows of frames of any size: each is scaled to the config's square, whatever its aspect."""
-        side = self.config.size
-        if frames.shape[-2:] != (side, side):
-            frames = F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
-        rows: Tensor = self.norm(self.out(F.silu(self.trunk(frames)).flatten(1)))
+        """Rows of frames of any size."""
+        rows: Tensor = self.norm(self.out(F.silu(self.trunk(self.scaled(frames))).flatten(1)))
         return rows
+
+    def scaled(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 s s"]:
+        """Frames in the config's square, whatever their aspect; those that are so already stay as they are."""
+        side = self.config.size
+        if frames.shape[-2:] == (side, side):
+            return frames
+        return F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
 
 
 class Residual(nn.Module):
