@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+RETOLD = (".md", ".onnx")
+"""Endings of files that tell anew what the others say, in words or as a graph, and so are no part of a digest."""
+
 
 @dataclass(frozen=True)
 class Spaces:
@@ -55,11 +58,11 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the version computes: network, settings and files, but neither its name nor its card.
+        """SHA-256 of what the version computes: network, settings and files, but not its name, its card and its graph.
 
         It names the latent space of a TAE and the text space of a tower.
         """
-        files = {name: digest for name, digest in self.digests.items() if not name.endswith(".md")}
+        files = {name: digest for name, digest in self.digests.items() if not name.endswith(RETOLD)}
         meaning = {"component": self.component, "family": self.family, "config": self.config, "files": files}
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ It lies on disk as::
 
     models/<component>/<version>/manifest.json      what it is: see `kino.manifest`
     models/<component>/<version>/model.safetensors  the weights, and further files such as vocab.json and card.md
+    models/<component>/<version>/model.onnx         the network as a graph over these weights: see `kino.exported`
     models/<component>/aliases/<alias>              the name of a version, moved by compare-and-swap
 """
 
@@ -16,12 +17,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from kino.files import folder_lock, full_is_typed, sync_folder
+from kino.files import commit, folder_lock, full_is_typed, scratch_file, sync_folder
 from kino.manifest import Manifest
 from kino.records import FolderRecords
 from kino.store import DamagedError, NotFoundError
 
 WEIGHTS_FILE = "model.safetensors"
+GRAPH_FILE = "model.onnx"
 _MANIFEST_FILE = "manifest.json"
 _ALIASES = "aliases"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -122,6 +124,26 @@ class Registry:
                     sync_folder(component)
         return published
 
+    def attach_graph(self, manifest: Manifest, content: bytes) -> Manifest:
+        """Add `model.onnx` to a published version, or replace it, and return the manifest; its digest stays.
+
+        Whoever dies between the two writes of a replacement leaves a file that `file` refuses until that is done again.
+
+        Raises:
+            NotFoundError, DamagedError: as `resolve`.
+            kino.files.FullError: no room is left.
+        """
+        folder = self.root / manifest.component / self.resolve(manifest.component, manifest.version).version
+        with folder_lock(folder.parent):
+            found = self._manifest(manifest.component, folder.name)
+            digests = {**found.digests, GRAPH_FILE: hashlib.sha256(content).hexdigest()}
+            attached = replace(found, digests=dict(sorted(digests.items())))
+            for name, written in ((GRAPH_FILE, content), (_MANIFEST_FILE, attached.to_json().encode())):
+                with scratch_file(folder) as file:
+                    file.write(written)
+                    commit(folder, file, name)
+        return attached
+
     def set_alias(self, component: str, alias: str, version: str, expected: str | None) -> None:
         """Let an alias stand for a version.
 
@@ -154,9 +176,11 @@ class Registry:
         return manifest
 
     def _same(self, published: Manifest) -> Manifest:
-        """Return the version that is there already, if all but its time of publication is the same."""
+        """Return the version that is there already, if all but its time of publication and its graph is the same."""
         found = self._manifest(published.component, published.version)
-        if replace(found, created=published.created) != published:
+        graph = {name: digest for name, digest in found.digests.items() if name == GRAPH_FILE}
+        expected = replace(published, digests={**graph, **published.digests}, created=found.created)
+        if found != expected:
             raise VersionExistsError(f"{found.component}/{found.version} exists with other content, take a new name")
         return found
 

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 # Names of modules that belong together; `a.b` also stands for everything under it.
 NETWORKS = ("kino.models",)
-NUMBERS = ("kino.flow", "kino.shapes", "kino.presets", "kino.weights", "kino.adopted", "kino.parallel")
-MEDIA = ("kino.media", "kino.containers", "kino.footage", "kino.sound", "kino.images")
+NUMBERS = ("kino.flow", "kino.shapes", "kino.presets", "kino.weights", "kino.adopted", "kino.exported", "kino.parallel")
+MEDIA = ("kino.media", "kino.containers", "kino.footage", "kino.sound", "kino.soundtrack", "kino.images")
 BYTES = ("kino.wire", "kino.store", *MEDIA)
 CALLS = ("kino.rpc", "kino.errors")
 MESSAGES = ("kino.v1",)

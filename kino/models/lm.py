@@ -131,16 +131,25 @@ class LanguageModel(nn.Module):
             ValueError: the sequence grows past `max_tokens`.
         """
         cache = cache if cache is not None else Cache()
-        start, stop = cache.length, cache.length + ids.shape[1]
+        stop = cache.length + ids.shape[1]
         if stop > self.config.max_tokens:
             raise ValueError(f"ids: {stop} tokens exceed the model's {self.config.max_tokens}")
-        positions = torch.arange(start, stop, device=ids.device)
+        logits, *cache.layers = self.advance(ids, *cache.layers)
+        return logits
+
+    def advance(self, ids: Int[Tensor, "b n"], *past: Float[Tensor, "2 b k m s"]) -> tuple[Tensor, ...]:
+        """(logits, then the keys and values of each layer, old and new): `forward` as a function of tensors alone.
+
+        Args:
+            past: the keys and values of each layer so far; none at the start.
+        """
+        cache = Cache(list(past))
+        positions = torch.arange(cache.length, cache.length + ids.shape[1], device=ids.device)
         turns = rotary(positions, self.config.width // self.config.heads, self.config.base)
         x = self.embedding(ids)
         for layer, block in enumerate(self.blocks):
             x = block(x, turns, cache, layer)
-        logits: Tensor = self.norm(x) @ self.embedding.weight.T
-        return logits
+        return self.norm(x) @ self.embedding.weight.T, *cache.layers
 
 
 @torch.inference_mode()

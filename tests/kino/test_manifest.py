@@ -32,7 +32,13 @@ def test_the_digest_is_of_what_the_version_computes() -> None:
         '"family": "kino", "files": {"model.safetensors": "ab"}}'
     )
     assert MANIFEST.digest == hashlib.sha256(text.encode()).hexdigest()
-    same = replace(MANIFEST, version="other", metrics={}, created="", digests={**MANIFEST.digests, "card.md": "ee"})
+    same = replace(
+        MANIFEST,
+        version="other",
+        metrics={},
+        created="",
+        digests={**MANIFEST.digests, "card.md": "ee", "model.onnx": "ff"},
+    )
     assert same.digest == MANIFEST.digest
     others = [
         replace(MANIFEST, component="tae"),

@@ -75,6 +75,28 @@ def test_a_version_never_changes(registry: Registry, files: dict[str, Path]) -> 
     assert [path.name for path in (registry.root / "tae").iterdir()] == ["1"]
 
 
+def test_a_graph_is_attached_and_replaced_and_the_digest_stays(registry: Registry, files: dict[str, Path]) -> None:
+    published = registry.publish(MANIFEST, files)
+    for content in (b"a graph", b"another graph"):
+        attached = registry.attach_graph(published, content)
+        assert attached.digests == {**published.digests, "model.onnx": hashlib.sha256(content).hexdigest()}
+        assert registry.resolve("tae", "1") == attached
+        assert registry.file(attached, "model.onnx").read_bytes() == content
+        assert attached.digest == published.digest
+    assert registry.publish(MANIFEST, files) == attached
+    folder = registry.root / "tae" / "1"
+    assert sorted(path.name for path in folder.iterdir() if "model" in path.name) == ["model.onnx", "model.safetensors"]
+    with pytest.raises(NotFoundError, match="tae has no version '2'"):
+        registry.attach_graph(replace(MANIFEST, version="2"), b"a graph")
+
+
+def test_a_replacement_that_was_cut_short_is_refused(registry: Registry, files: dict[str, Path]) -> None:
+    attached = registry.attach_graph(registry.publish(MANIFEST, files), b"a graph")
+    (registry.root / "tae" / "1" / "model.onnx").write_bytes(b"another graph")
+    with pytest.raises(DamagedError, match=r"model\.onnx"):
+        registry.file(attached, "model.onnx")
+
+
 def test_of_many_who_publish_one_version_one_wins(registry: Registry, tmp_path: Path) -> None:
     outcomes = []
 
