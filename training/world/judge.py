@@ -16,7 +16,7 @@ from training.world.damage import damage
 from training.world.motion import CYCLE_SECONDS
 from training.world.render import render
 from training.world.scene import COLOURS, OBJECTS, PLACES, sample
-from training.world.segment import Figure, find_figure, resample
+from training.world.segment import Figure, Floats, find_figure, resample
 from training.world.silhouettes import centres, recognise
 from training.world.tracks import motion_strengths
 from training.world.verdict import Tally, Verdict
@@ -25,8 +25,11 @@ NOTHING = "nothing"
 """The verdict on an object, colour or motion where no object is seen."""
 
 
-def judge(frames: NDArray[np.uint8], fps: float = 16.0) -> Verdict:
+def judge(frames: NDArray[np.uint8], fps: float = 16.0, others: Floats | None = None) -> Verdict:
     """Object, colour, motion, place and camera of a film of frames uint8 [t h w 3], by its first two seconds.
+
+    Args:
+        others: how much of each pixel, at the judge's working size, shows what is neither the object nor scenery.
 
     Raises:
         ValueError: the frames are not uint8 [t h w 3] with sides of at least 64 pixels, or fps is not positive.
@@ -42,7 +45,7 @@ def judge(frames: NDArray[np.uint8], fps: float = 16.0) -> Verdict:
         object_name, motion = _read_figure(frames, figure, fps, confidence)
     little = small(frames)
     mask = figure.mask if figure is not None else np.zeros(frames.shape[:3], np.float32)
-    clear = scenery_pixels(mask)
+    clear = scenery_pixels(mask if others is None else np.maximum(mask, others[: len(mask)]))
     distances = place_distances(little, clear)
     nearest = np.sort(distances)
     confidence["place"] = float(nearest[1] - nearest[0])
