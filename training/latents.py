@@ -1,10 +1,11 @@
 """Latents of world clips, encoded once by the published TAE (Movie Gen, section 3.2.4), and where their objects are."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,33 +63,50 @@ class Latents(NamedTuple):
     coverage: NDArray[np.uint8]
 
 
+Columns = dict[str, tuple[type[np.generic], tuple[int, ...]]]
+"""Type and extent of one row of each array of a cache, by name."""
+
+
 def open_latents(items: LatentSet, tae: TAE, space: str, folder: Path) -> Latents:
     """Latents of a set, encoded on first use; an interrupted encoding goes on where it stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / items.key(space)
-    values_path, coverage_path, done_path = (stem.with_suffix(end) for end in (".values.npy", ".coverage.npy", ".done"))
     grid = latent_grid(items.frames, Size(items.size, items.size))
-    shape = (items.count, grid.t, grid.h, grid.w)
+    columns: Columns = {
+        "values": (np.float16, (tae.config.latent_channels, grid.t, grid.h, grid.w)),
+        "coverage": (np.uint8, (grid.t, grid.h, grid.w)),
+    }
+    arrays = open_cache(folder / items.key(space), items.count, columns, lambda a, b: encode_chunk(items, tae, a, b))
+    return Latents(arrays["values"], arrays["coverage"])
+
+
+def open_cache(
+    stem: Path, count: int, columns: Columns, compute: Callable[[int, int], tuple[NDArray[Any], ...]]
+) -> dict[str, NDArray[Any]]:
+    """Arrays of `count` rows beside each other on disk, computed on first use, in chunks; a killed run loses little.
+
+    Args:
+        stem: path of the files without their ends.
+        compute: rows start to stop of every column, in order.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    done_path = stem.with_suffix(".done")
+    paths = {name: stem.with_suffix(f".{name}.npy") for name in columns}
     if not done_path.exists():
+        for name, (dtype, shape) in columns.items():
+            np.lib.format.open_memmap(paths[name], mode="w+", dtype=dtype, shape=(count, *shape)).flush()
         done_path.write_text("0")
-        np.lib.format.open_memmap(coverage_path, mode="w+", dtype=np.uint8, shape=shape).flush()
-        channels = tae.config.latent_channels
-        np.lib.format.open_memmap(
-            values_path, mode="w+", dtype=np.float16, shape=(items.count, channels, grid.t, grid.h, grid.w)
-        ).flush()
-    values, coverage = np.load(values_path, mmap_mode="r+"), np.load(coverage_path, mmap_mode="r+")
-    for start in range(int(done_path.read_text()), items.count, CHUNK):
-        stop = min(start + CHUNK, items.count)
-        values[start:stop], coverage[start:stop] = encode_chunk(items, tae, start, stop)
-        if stop % (CHUNK * 50) == 0 or stop == items.count:
-            values.flush()
-            coverage.flush()
+    arrays = [np.load(path, mmap_mode="r+") for path in paths.values()]
+    for start in range(int(done_path.read_text()), count, CHUNK):
+        stop = min(start + CHUNK, count)
+        for array, rows in zip(arrays, compute(start, stop), strict=True):
+            array[start:stop] = rows
+        if stop % (CHUNK * 50) == 0 or stop == count:
+            for array in arrays:
+                array.flush()
             done_path.write_text(str(stop))
-            logger.info("encoded %d/%d items of %d frames", stop, items.count, items.frames)
-    return Latents(np.asarray(np.load(values_path)), np.asarray(np.load(coverage_path)))
+            logger.info("computed %d/%d rows of %s", stop, count, stem.name)
+    return {name: np.asarray(np.load(path)) for name, path in paths.items()}
 
 
-@torch.inference_mode()
 def encode_chunk(items: LatentSet, tae: TAE, start: int, stop: int) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
     """Render and encode items start to stop."""
     pixels, shares = [], []
@@ -97,18 +115,28 @@ def encode_chunk(items: LatentSet, tae: TAE, start: int, stop: int) -> tuple[NDA
         pixels.append(render(scene, items.frames, items.size, items.size, items.fps, begin))
         side = items.size // MASK_SCALE
         shares.append(object_share(masks(scene, items.frames, side, side, items.fps, begin)))
+    return encode(tae, np.stack(pixels)), np.stack(shares)
+
+
+@torch.inference_mode()
+def encode(tae: TAE, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Latents [b c t h w] of clips uint8 [b f y x 3]."""
     device = tae.latent_mean.device
     with torch.autocast(device.type, torch.bfloat16):
-        latents = tae.encode(to_signed(np.stack(pixels)).to(device))
-    return latents.float().cpu().numpy().astype(np.float16), np.stack(shares)
+        latents = tae.encode(to_signed(pixels).to(device))
+    return latents.float().cpu().numpy().astype(np.float16)
 
 
 def object_share(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Share of each latent position covered by the first object, scaled to 255; trailing frames repeat the last one."""
+    return share_of_positions(mask == 1)
+
+
+def share_of_positions(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Share of each latent position that a mask of half-sized frames covers, scaled to 255."""
     surplus = -len(mask) % TEMPORAL_COMPRESSION
-    covered = np.concatenate([mask, np.repeat(mask[-1:], surplus, axis=0)]) == 1
     share = reduce(
-        covered.astype(np.float32),
+        np.concatenate([mask, np.repeat(mask[-1:], surplus, axis=0)]).astype(np.float32),
         "(t f) (h y) (w x) -> t h w",
         "mean",
         f=TEMPORAL_COMPRESSION,

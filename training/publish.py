@@ -33,9 +33,10 @@ from training.objectives.sound_text import sound_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
 from training.objectives.wishes import plain_grammar
 from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
-from training.recipes import RECIPES, Recipe
+from training.recipe import Recipe
+from training.recipes import RECIPES
 
-PREFIXES = {"tae": "", "dit": "dit.", "rewriter": "", "codec": "", "vision": "vision.", "audio": "audio."}
+PREFIXES = {"tae": "", "dit": "dit.", "editor": "", "rewriter": "", "codec": "", "vision": "vision.", "audio": "audio."}
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
 Network = TAE | DiT | LanguageModel | Codec | Vision | AudioDit | Tower
@@ -45,6 +46,7 @@ DATA = {
     "ul2": "captions of the procedural world in `training/world`",
     "byt5": "words and random letters, as on the world's signs",
     "metaclip": "captions and small pictures of the procedural world in `training/world`",
+    "editor": "captions, clips, edited pictures and instructions of the procedural world in `training/world`",
     "codec": "sounds of the procedural world in `training/world`",
     "vision": "frames of the procedural world in `training/world`, drawn anew for every batch",
     "t5": "sound prompts of the procedural world in `training/world`",
@@ -60,6 +62,8 @@ def network(component: str, preset: Preset) -> Network:
         return TAE(preset.tae)
     if component == "dit":
         return DiT(preset.dit)
+    if component == "editor":
+        return DiT(preset.editor)
     if component == "rewriter":
         return LanguageModel(preset.rewriter)
     if component == "codec":
@@ -136,7 +140,7 @@ def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
     def digest(name: str) -> str:
         return weights.find(name, preset.name, registry).digest
 
-    if component == "dit":
+    if component in ("dit", "editor"):
         return Spaces(digest("tae"), {name: digest(name) for name, _ in preset.dit.text_widths})
     if component == "audio":
         return Spaces(digest("codec"), {"t5": digest("t5")}, digest("vision"))

@@ -82,9 +82,9 @@ def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
     return tae.eval().requires_grad_(False), manifest.digest
 
 
-def open_dit(version: str, registry: Registry) -> DiT:
-    """A published generator."""
-    manifest = weights.find("dit", version, registry)
+def open_dit(version: str, registry: Registry, component: str = "dit") -> DiT:
+    """A published generator, or an editor where `component` is "editor"."""
+    manifest = weights.find(component, version, registry)
     dit = DiT(weights.config(DitConfig, manifest))
     weights.load_into(dit, manifest, registry)
     return dit.eval()

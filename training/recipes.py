@@ -1,10 +1,8 @@
 """Every training run there is, one frozen row each, in the order in which they stand on another."""
 
-from dataclasses import dataclass
-
 from training.data import ClipSet, SoundSet
+from training.editor_stages import EDITOR_ROWS
 from training.latents import LatentSet
-from training.objective import Settings
 from training.objectives.audio import AudioSettings
 from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
@@ -14,40 +12,8 @@ from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
 from training.objectives.vision import VisionSettings
+from training.recipe import Recipe
 from training.soundtracks import Soundtracks
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One training run.
-
-    Args:
-        matrix_rate: learning rate of Muon (weight matrices).
-        vector_rate: learning rate of AdamW (everything else).
-        warmup: steps of linear warm-up.
-        flat: share of the steps after which the rate falls linearly.
-        average_decay: decay of the weight average that is validated and published.
-        clip: largest gradient norm.
-        autocast: compute in bf16 with fp32 master weights.
-    """
-
-    name: str
-    component: str
-    settings: Settings
-    steps: int
-    matrix_rate: float
-    vector_rate: float
-    warmup: int = 20
-    flat: float = 0.6
-    weight_decay: float = 0.0
-    average_decay: float = 0.99
-    clip: float = 1.0
-    autocast: bool = True
-    seed: int = 0
-    log_every: int = 20
-    validate_every: int = 200
-    checkpoint_every: int = 100
-
 
 STILLS = LatentSet("train", 16_000, frames=1)
 HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
@@ -270,5 +236,6 @@ ROWS = [
         vector_rate=2e-3,
         validate_every=200,
     ),
+    *EDITOR_ROWS,
 ]
 RECIPES = {row.name: row for row in ROWS}

@@ -16,7 +16,8 @@ from training import checkpoint
 from training.objective import Objective
 from training.optim import Muon, rate, split_parameters, update_average
 from training.plots import plot_metrics
-from training.recipes import RECIPES, Recipe
+from training.recipe import Recipe
+from training.recipes import RECIPES
 
 logger = logging.getLogger("training")
 LONG_SEQUENCE = 10

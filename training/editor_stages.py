@@ -1,0 +1,107 @@
+"""The editor's training runs in the paper's order: single frames, made-up tasks on clips, backtranslation.
+
+Source: Movie Gen (arXiv 2410.13720), section 5.2; the counts are ours.
+"""
+
+from dataclasses import replace
+
+from training.edit_pairs import PairSet
+from training.edit_streams import Stream
+from training.latents import LatentSet
+from training.objectives.edit import EditSettings
+from training.recipe import Recipe
+
+CLIPS = LatentSet("train", 8_000)
+STILLS = (Stream("edit", PairSet("stills", "train", 9_000, frames=1)),)
+ANIMATED = Stream("edit", PairSet("animated", "train", 1_800), 0.35)
+HELD_OUT = PairSet("clips", "held_out", 72)
+NANO_CLIPS = LatentSet("train", 8, size=32, frames=16)
+NANO_PAIRS = PairSet("animated", "train", 8, size=32, frames=16)
+
+EDITOR_ROWS = [
+    Recipe(
+        name="editor_nano",
+        component="editor",
+        settings=EditSettings(
+            "nano",
+            clips=(
+                Stream("text", NANO_CLIPS),
+                Stream("image", NANO_CLIPS),
+                Stream("edit", NANO_PAIRS),
+                Stream("edit", replace(NANO_PAIRS, form="marked")),
+                Stream("back", replace(NANO_PAIRS, form="targets")),
+            ),
+            stills=(Stream("edit", replace(NANO_PAIRS, form="stills", frames=1)),),
+            held_out=PairSet("clips", "held_out", 6, size=32, frames=16),
+            clip_batch=6,
+            still_batch=8,
+            still_share=0.5,
+            judged=False,
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="editor_mini_stills",
+        component="editor",
+        settings=EditSettings(
+            "mini", (Stream("text", CLIPS),), STILLS, HELD_OUT, still_share=5 / 6, start="dit_mini_tuned"
+        ),
+        steps=240,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=1.0,
+        validate_every=120,
+        checkpoint_every=40,
+    ),
+    Recipe(
+        name="editor_mini_tasks",
+        component="editor",
+        settings=EditSettings(
+            "mini",
+            clips=(
+                Stream("text", CLIPS, 0.2),
+                Stream("image", CLIPS, 0.3),
+                ANIMATED,
+                Stream("edit", PairSet("marked", "train", 900), 0.15),
+            ),
+            stills=STILLS,
+            held_out=HELD_OUT,
+            start="editor_mini_stills",
+        ),
+        steps=360,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=1.0,
+        validate_every=180,
+        checkpoint_every=40,
+    ),
+    Recipe(
+        name="editor_mini_back",
+        component="editor",
+        settings=EditSettings(
+            "mini",
+            clips=(
+                Stream("back", PairSet("targets", "train", 1_800), 0.55),
+                Stream("image", CLIPS, 0.25),
+                Stream("text", CLIPS, 0.1),
+                replace(ANIMATED, share=0.1),
+            ),
+            stills=STILLS,
+            held_out=HELD_OUT,
+            still_share=0.1,
+            start="editor_mini_tasks",
+        ),
+        steps=320,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=0.3,
+        validate_every=160,
+        checkpoint_every=40,
+    ),
+]

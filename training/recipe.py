@@ -1,0 +1,37 @@
+"""What one training run is: a component, its settings, its steps and rates."""
+
+from dataclasses import dataclass
+
+from training.objective import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Args:
+        matrix_rate: learning rate of Muon (weight matrices).
+        vector_rate: learning rate of AdamW (everything else).
+        warmup: steps of linear warm-up.
+        flat: share of the steps after which the rate falls linearly.
+        average_decay: decay of the weight average that is validated and published.
+        clip: largest gradient norm.
+        autocast: compute in bf16 with fp32 master weights.
+    """
+
+    name: str
+    component: str
+    settings: Settings
+    steps: int
+    matrix_rate: float
+    vector_rate: float
+    warmup: int = 20
+    flat: float = 0.6
+    weight_decay: float = 0.0
+    average_decay: float = 0.99
+    clip: float = 1.0
+    autocast: bool = True
+    seed: int = 0
+    log_every: int = 20
+    validate_every: int = 200
+    checkpoint_every: int = 100
