@@ -11,7 +11,7 @@ from kino.cli_view import StageBars, as_json, print_facts, print_json, print_tab
 from kino.client_async import AsyncKino
 from kino.client_specs import text_to_image, text_to_video
 from kino.errors import CallCancelledError, InvalidArgumentError, from_status
-from kino.registry import WEIGHTS_FILE, Registry, models_folder
+from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 from kino.v1.info_pb2 import Info, Limits
@@ -33,11 +33,12 @@ async def status(given: argparse.Namespace) -> int:
     if given.json:
         print_json(as_json(description))
     else:
-        rows = [
-            (part.component, part.address, _condition(part), part.info.version, part.info.preset, part.info.device)
-            for part in description.parts
-        ]
-        print_table(("service", "address", "state", "version", "preset", "device"), rows)
+        rows = []
+        for part in description.parts:
+            info = part.info
+            served = (info.version, info.preset, info.device, info.runtime)
+            rows.append((part.component, part.address, _condition(part), *served))
+        print_table(("service", "address", "state", "version", "preset", "device", "runtime"), rows)
     return 0 if all(part.info.ready for part in description.parts) else _UNAVAILABLE
 
 
@@ -68,13 +69,14 @@ def _published(given: argparse.Namespace, registry: Registry) -> int:
             manifest = registry.resolve(component, version)
             size_bytes = registry.file(manifest, WEIGHTS_FILE).stat().st_size
             names = " ".join(alias for alias, named in aliases.items() if named == version)
-            rows.append((component, version, names, manifest.preset, manifest.digest, size_bytes))
+            runtimes = ["torch", "onnx"] if GRAPH_FILE in manifest.digests else ["torch"]
+            rows.append((component, version, names, manifest.preset, manifest.digest, size_bytes, runtimes))
     if given.json:
-        columns = ("component", "version", "alias", "preset", "digest", "size_bytes")
+        columns = ("component", "version", "alias", "preset", "digest", "size_bytes", "runtimes")
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB") for row in rows]
-        print_table(("component", "version", "alias", "preset", "digest", "weights"), shown)
+        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB", " ".join(row[6])) for row in rows]
+        print_table(("component", "version", "alias", "preset", "digest", "weights", "runtimes"), shown)
     return 0
 
 

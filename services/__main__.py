@@ -19,7 +19,7 @@ from kino.registry import models_folder
 from kino.store import NotFoundError, StoreError
 from kino.telemetry import start_logging
 from services import host, local
-from services.service import NAMES, ServiceConfig
+from services.service import NAMES, RUNTIMES, ServiceConfig
 
 OK, BAD_INPUT, FAILED = 0, 2, 4
 _log = logging.getLogger("kino.host")
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _refuse(
             FAILED,
-            f"{error.name} is not installed: a service needs kino's extra of its own name, adopted models hf",
+            f"{error.name} is not installed: a service needs kino's extra of its own name, adopted models hf, "
+            "--runtime onnx the extra onnx",
             error,
         )
     except OSError as error:
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fetch-urls", action="store_true", help="take media by http and https URLs from public addresses")
     add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
+    add("--runtime", default="auto", help="auto, torch or onnx: by what rewriter, towers and TAE compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
     add("--drain-seconds", type=float, default=20.0, help="how long calls may go on once told to end (%(default)s)")
@@ -103,6 +105,8 @@ def _plan(given: argparse.Namespace) -> host.Plan:
     _check_names([name for name in (*versions, *peers) if name])
     if given.queue < 0:
         raise ValueError(f"--queue is {given.queue}, must be at least 0")
+    if given.runtime not in RUNTIMES:
+        raise ValueError(f"--runtime is {given.runtime!r}, must be one of {', '.join(RUNTIMES)}")
     if not (math.isfinite(given.drain_seconds) and given.drain_seconds >= 0):
         raise ValueError(f"--drain-seconds is {given.drain_seconds}, must be at least 0")
     if given.metrics_port is not None:
@@ -116,6 +120,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         store=given.store or str(data / "store"),
         models=given.models,
         device=given.device,
+        runtime=given.runtime,
         queue=given.queue,
         peers=peers,
         ledger=given.ledger or local.ledger_url(data),

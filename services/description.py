@@ -8,7 +8,7 @@ from kino.v1.info_pb2 import Info, IntRange, LatentSpace, Limits
 from kino.validate import MAX_PROMPT_BYTES
 
 
-def part(component: str, manifest: Manifest, device: str) -> Info:
+def part(component: str, manifest: Manifest, device: str, runtime: str = "torch") -> Info:
     """Return a part that is ready, without its spaces and limits."""
     return Info(
         component=component,
@@ -17,6 +17,7 @@ def part(component: str, manifest: Manifest, device: str) -> Info:
         family=manifest.family,
         preset=manifest.preset,
         device=device,
+        runtime=runtime,
         ready=True,
         software=version("kino"),
     )

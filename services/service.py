@@ -20,6 +20,9 @@ import grpc
 
 NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "graph")
 
+RUNTIMES = ("auto", "torch", "onnx")
+"""What networks can be told to compute by; "auto" is the faster one of the others, see `kino.exported`."""
+
 
 @dataclass(frozen=True)
 class ServiceConfig:
@@ -31,6 +34,7 @@ class ServiceConfig:
         store: URL of the artifact store, shared by all services of one graph.
         models: root of the model registry.
         device: where the networks compute, for example "cpu" or "cuda:0".
+        runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
         queue: calls that may wait for the device before further ones are refused, at least 0.
         peers: the graph alone: address of each service it calls, by name.
         ledger: the graph alone: SQLAlchemy URL of its database.
@@ -45,6 +49,7 @@ class ServiceConfig:
     store: str
     models: Path
     device: str = "cpu"
+    runtime: str = "auto"
     queue: int = 16
     peers: Mapping[str, str] = field(default_factory=dict)
     ledger: str = ""

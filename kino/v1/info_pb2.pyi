@@ -305,6 +305,7 @@ class Info(_message.Message):
     TEXT_SPACES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Name of the service, for example "generator"."""
     version: _builtins.str
@@ -321,6 +322,8 @@ class Info(_message.Message):
     """Whether calls are served now; false while weights load and while the service drains."""
     software: _builtins.str
     """Version of the kino software."""
+    runtime: _builtins.str
+    """What computes, "torch" or "onnx"; both of them with a comma between where the part's networks differ."""
     @_builtins.property
     def latent_space(self) -> Global___LatentSpace:
         """The latent space that the part reads or writes; unset where it touches no latents."""
@@ -347,10 +350,11 @@ class Info(_message.Message):
         text_spaces: _abc.Iterable[Global___TextSpace] | None = ...,
         limits: Global___Limits | None = ...,
         software: _builtins.str = ...,
+        runtime: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "preset", b"preset", "ready", b"ready", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kino.adopted import is_adopted, open_tower
+from kino.exported import Runtime, place
 from kino.manifest import Manifest
 from kino.models.adopted_tower import AdoptedTower, AdoptedTowerConfig
 from kino.models.text import Tower, TowerConfig
@@ -33,6 +34,10 @@ class TextTower(Protocol):
     def config(self) -> TowerConfig | AdoptedTowerConfig:
         """Its settings."""
 
+    @property
+    def network(self) -> nn.Module:
+        """What computes."""
+
     def __call__(self, prompt: str) -> Tensor:
         """The rows [n d] of a prompt."""
 
@@ -42,11 +47,11 @@ class OwnTower(nn.Module):
 
     def __init__(self, tower: Tower, tokenizer: Tokenizer) -> None:
         super().__init__()
-        self.tower, self.tokenizer, self.config = tower, tokenizer, tower.config
+        self.network, self.tokenizer, self.config = tower, tokenizer, tower.config
 
     def forward(self, prompt: str) -> Tensor:
         """The rows [n d] of a prompt."""
-        embeddings, _ = encode_prompts(self.tower, self.tokenizer, [prompt])
+        embeddings, _ = encode_prompts(self.network, self.tokenizer, [prompt])
         return embeddings[0].float()
 
 
@@ -60,20 +65,25 @@ class EncoderEngine:
         version: model version or alias in the registry, the same for each tower; a row without towers of its own takes
             adopted ones alone, any other row takes them too.
         device: as torch names it.
+        runtime: of every tower, as in `kino.exported.place`.
 
     Raises:
-        ValueError: a tower's rows are not as wide as the row's generator reads them.
+        ValueError: a tower's rows are not as wide as the row's generator reads them, or the runtime cannot be had.
     """
 
-    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
+    ) -> None:
         self.manifests: dict[str, Manifest] = {}
+        self.runtimes: dict[str, Runtime] = {}
         self.towers: dict[str, TextTower] = {}
         for name, width in PRESETS[preset].dit.text_widths:
             manifest, tower = _open(name, preset, version, registry)
             if tower.config.width != width:
                 told = f"{name}/{manifest.version} is {tower.config.width}"
                 raise ValueError(f"width of {told}, must be {width}: that is what the generator of {preset} reads")
-            self.manifests[name], self.towers[name] = manifest, tower.to(device)
+            self.manifests[name], self.towers[name] = manifest, tower
+            self.runtimes[name] = place(tower.network, manifest, registry, runtime, device)
 
     @property
     def digest(self) -> str:

@@ -41,7 +41,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Load the towers and open the store."""
         config, registry = self.config, Registry(self.config.models)
         self._store = await asyncio.to_thread(open_store, config.store)
-        self._engine = await asyncio.to_thread(EncoderEngine, config.preset, config.version, registry, config.device)
+        self._engine = await asyncio.to_thread(
+            EncoderEngine, config.preset, config.version, registry, config.device, config.runtime
+        )
 
     async def stop(self) -> None:
         """End the worker."""
@@ -54,7 +56,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncoderServiceDescribeResponse:
         """Tell which towers are served."""
         engine = self._engine
-        info = part("encoder", next(iter(engine.manifests.values())), self.config.device)
+        runtimes = ", ".join(sorted(set(engine.runtimes.values())))
+        info = part("encoder", next(iter(engine.manifests.values())), self.config.device, runtimes)
         info.digest, info.preset = engine.digest, self.config.preset
         for name, tower in engine.towers.items():
             digest, width, most = engine.manifests[name].digest, tower.config.width, tower.config.max_rows

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kino.adopted import open_writer
+from kino.exported import place
 from kino.manifest import Manifest
 from kino.models.adopted_writer import Answer, NoRoomError
 from kino.registry import Registry
@@ -16,11 +17,13 @@ class CaptionEngine:
     Args:
         manifest: an adopted version.
         device: as torch names it.
+        runtime: as in `kino.exported.place`.
     """
 
-    def __init__(self, manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+    def __init__(self, manifest: Manifest, registry: Registry, device: str = "cpu", runtime: str = "auto") -> None:
         self.manifest = manifest
-        self.writer = open_writer(manifest, registry).to(device)
+        self.writer = open_writer(manifest, registry)
+        self.runtime = place(self.writer, manifest, registry, runtime, device)
 
     def steps(self, prompt: str, seed: int) -> Iterator[Rewriting | None]:
         """None after each token, and the rewriting last: the prompt as it was where the answer is no caption."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from kino.adopted import is_adopted
+from kino.exported import Runtime, place
 from kino.grammar import SMALL, Choice, Grammar
 from kino.manifest import Manifest
 from kino.models.lm import LanguageModel, LmConfig
@@ -24,17 +25,20 @@ class Rewriter(Protocol):
     """What the service needs of an engine."""
 
     manifest: Manifest
+    runtime: Runtime
 
     def steps(self, prompt: str, seed: int) -> Iterator[Rewriting | None]:
         """One step of computing at a time; the last gives the rewriting."""
 
 
-def open_rewriter(preset: str, version: str, registry: Registry, device: str = "cpu") -> Rewriter:
+def open_rewriter(
+    preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
+) -> Rewriter:
     """The engine of a version: ours writes under a grammar, an adopted language model in words of its own."""
     manifest = find("rewriter", preset if preset in RANDOM_PRESETS else version, registry)
     if is_adopted(manifest):
-        return CaptionEngine(manifest, registry, device)
-    return RewriterEngine(preset, version, registry, device)
+        return CaptionEngine(manifest, registry, device, runtime)
+    return RewriterEngine(preset, version, registry, device, runtime)
 
 
 class RewriterEngine:
@@ -44,14 +48,18 @@ class RewriterEngine:
         preset: name of the row; one of random weights needs no registry.
         version: model version or alias in the registry.
         device: as torch names it.
+        runtime: as in `kino.exported.place`.
     """
 
-    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
+    ) -> None:
         self.manifest, _, model = open_network(
             "rewriter", preset, version, registry, lambda row: LanguageModel(row.rewriter)
         )
         self.grammar, tokenizer = _language(model.config, self.manifest, registry)
-        self._drafter = Drafter(model.to(device), tokenizer, self.grammar)
+        self.runtime = place(model, self.manifest, registry, runtime, device)
+        self._drafter = Drafter(model, tokenizer, self.grammar)
 
     def steps(self, prompt: str, seed: int) -> Iterator[Rewriting]:
         """The rewriting, in one step: drafts under a grammar are short."""

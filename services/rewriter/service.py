@@ -51,7 +51,9 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
     async def start(self) -> None:
         """Load the model, which also stands in for the endpoint."""
         config, registry = self.config, Registry(self.config.models)
-        self._engine = await asyncio.to_thread(open_rewriter, config.preset, config.version, registry, config.device)
+        self._engine = await asyncio.to_thread(
+            open_rewriter, config.preset, config.version, registry, config.device, config.runtime
+        )
 
     async def stop(self) -> None:
         """End the worker, and let go of the endpoint."""
@@ -63,7 +65,7 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
         self, request: rewriter_pb2.RewriterServiceDescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> rewriter_pb2.RewriterServiceDescribeResponse:
         """Tell which model is served."""
-        info = part("rewriter", self._engine.manifest, self.config.device)
+        info = part("rewriter", self._engine.manifest, self.config.device, self._engine.runtime)
         info.digest, info.preset = self._digest, self.config.preset
         info.limits.CopyFrom(text_limits(self.config.queue))
         return rewriter_pb2.RewriterServiceDescribeResponse(info=info)

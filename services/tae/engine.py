@@ -8,6 +8,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from kino.devices import reserve
+from kino.exported import place
 from kino.models.tae import TAE
 from kino.presets import Preset
 from kino.registry import Registry
@@ -25,15 +26,18 @@ class TaeEngine:
         preset: name of the row; one of random weights needs no registry.
         version: model version or alias in the registry.
         device: as torch names it.
+        runtime: of the decoder, as in `kino.exported.place`; the encoder computes by torch.
     """
 
-    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
+    ) -> None:
         self.device = torch.device(device)
         self.preset: Preset
         self.manifest, self.preset, self.network = open_network(
             "tae", preset, version, registry, lambda row: TAE(row.tae)
         )
-        self.network.to(self.device)
+        self.runtime = place(self.network, self.manifest, registry, runtime, device)
 
     def encode(self, frames: Frames) -> Iterator[Latents]:
         """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of latents, float32 [c t h w].

@@ -66,7 +66,7 @@ class TaeServicer(TaeServiceServicer):
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
         self.engine = await asyncio.to_thread(
-            TaeEngine, config.preset, config.version, Registry(config.models), config.device
+            TaeEngine, config.preset, config.version, Registry(config.models), config.device, config.runtime
         )
 
     async def stop(self) -> None:
@@ -135,7 +135,7 @@ class TaeServicer(TaeServiceServicer):
 
     def _info(self) -> Info:
         manifest, preset = self.engine.manifest, self.engine.preset
-        info = description.part("tae", manifest, self.config.device)
+        info = description.part("tae", manifest, self.config.device, self.engine.runtime)
         info.latent_space.CopyFrom(description.latent_space(manifest.digest, preset.tae.latent_channels))
         info.limits.CopyFrom(clip_limits(preset.name))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))

@@ -10,12 +10,15 @@ from kino.presets import PRESETS
 from tests.bench.films import cancel_latency, film_stages, graph_cost, running
 from tests.bench.harness import Section, report, save
 from tests.bench.networks import dit_step, tae_decode
+from tests.bench.runtimes import runtimes
 
 
 def main() -> None:
     """Print the figures, and write them as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="dit, tae, film, graph, cancel; all of them if none")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="dit, tae, onnx, film, graph, cancel; all of them if none"
+    )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
     parser.add_argument("--device", default="cpu", help="where the networks compute; the services' is the CPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -33,11 +36,13 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> list[Section]:
     """The sections that were asked for, networks before services."""
-    names = given.names or ["dit", "tae", "film", "graph", "cancel"]
+    names = given.names or ["dit", "tae", "onnx", "film", "graph", "cancel"]
     networks: dict[str, Callable[[str, str, int], Section]] = {"dit": dit_step, "tae": tae_decode}
     sections = [
         bench(given.preset, given.device, 3 * given.rounds) for name, bench in networks.items() if name in names
     ]
+    if "onnx" in names:
+        sections += runtimes(given.preset, given.device, 3 * given.rounds)
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:

@@ -31,6 +31,7 @@ def keep_logging() -> Iterator[None]:
         (["rewriter", "encoder", "--port", "65535"], "port of --port is '65536'"),
         (["tae", "--metrics-port", "-1"], "port of --metrics-port is '-1'"),
         (["tae", "--queue", "-1"], "--queue is -1"),
+        (["tae", "--runtime", "tensorrt"], "--runtime is 'tensorrt', must be one of auto, torch, onnx"),
         (["tae", "--drain-seconds", "nan"], "--drain-seconds is nan"),
         (["graph", "--peer", "tae"], "--peer is 'tae'"),
         (["graph", "--peer", "projector=a:1"], "service is 'projector'"),
@@ -55,6 +56,11 @@ def test_a_version_that_is_not_there_is_a_wrong_setting(tmp_path: Path, capsys: 
     assert (code, "mini-99" in error) == (BAD_INPUT, True)
     code, error = refused(["tae", "--preset", "micro"], tmp_path, capsys)
     assert (code, "micro" in error, "nano" in error) == (BAD_INPUT, True, True)
+
+
+def test_a_runtime_that_cannot_be_had_is_a_wrong_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = refused(["tae", "--preset", "nano", "--runtime", "onnx"], tmp_path, capsys)
+    assert (code, "runtime is 'onnx', must be torch: the weights of nano" in error) == (BAD_INPUT, True)
 
 
 def test_damaged_weights_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
