@@ -128,8 +128,16 @@ class Opener:
             raise ValueError(f"edits done by the start are 0 of {items.count}, must be at least 1: train it longer")
 
         logger.info("kept %d of %d made sources", len(kept), items.count)
-        return PairExamples(items, made.values, targets, pairs.touched, kept)
+        return PairExamples(items, made.values, targets, pairs.touched, balanced(kept, items))
 
     def _pictures(self, items: LatentSet, task: str) -> NDArray[np.float16] | None:
         first = replace(items, frames=1, still_seconds=0.0)
         return open_latents(first, self.tae, self.space, self.folder).values if task == "image" else None
+
+
+def balanced(indices: NDArray[np.intp], items: PairSet) -> NDArray[np.intp]:
+    """Indices repeated so that every task among them is as frequent as the most frequent one."""
+    tasks = np.array([items.task(int(index)) for index in indices])
+    groups = [indices[tasks == task] for task in sorted(set(tasks))]
+    most = max(len(group) for group in groups)
+    return np.concatenate([np.resize(group, most) for group in groups])

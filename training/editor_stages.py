@@ -12,8 +12,8 @@ from training.objectives.edit import EditSettings
 from training.recipe import Recipe
 
 CLIPS = LatentSet("train", 8_000)
-STILLS = (Stream("edit", PairSet("stills", "train", 9_000, frames=1)),)
-ANIMATED = Stream("edit", PairSet("animated", "train", 1_800), 0.35)
+STILLS = (Stream("edit", PairSet("stills", "train", 6_000, frames=1)),)
+ANIMATED = Stream("edit", PairSet("animated", "train", 1_200), 0.35)
 HELD_OUT = PairSet("clips", "held_out", 72)
 NANO_CLIPS = LatentSet("train", 8, size=32, frames=16)
 NANO_PAIRS = PairSet("animated", "train", 8, size=32, frames=16)
@@ -87,7 +87,7 @@ EDITOR_ROWS = [
         settings=EditSettings(
             "mini",
             clips=(
-                Stream("back", PairSet("targets", "train", 1_800), 0.55),
+                Stream("back", PairSet("targets", "train", 1_000), 0.55),
                 Stream("image", CLIPS, 0.25),
                 Stream("text", CLIPS, 0.1),
                 replace(ANIMATED, share=0.1),

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from kino.presets import EDITOR_TASKS
 from kino.registry import Registry
 from training.data import to_signed
 from training.edit_pairs import PairSet, open_pairs
+from training.edit_streams import balanced
 from training.published import open_tae
 from training.world.edits import sample_edit
 
@@ -71,3 +73,12 @@ def test_latents_are_those_of_both_sides_the_target_last(items: PairSet, tmp_pat
         target = tae.encode(to_signed(items.pixels(7)[-1][None]))[0]
     assert torch.from_numpy(pairs.values[7, -1]).float() == pytest.approx(target.numpy(), abs=0.05)
     assert len({items.key(space), replace(items, seed=1).key(space), items.key("other")}) == 3
+
+
+def test_rare_tasks_are_drawn_as_often_as_common_ones() -> None:
+    kept = np.array([0, 1, 4, 12, 13, 2])
+    tasks = [TARGETS.task(int(index)) for index in kept]
+    drawn = balanced(kept, TARGETS)
+    counts = Counter(TARGETS.task(int(index)) for index in drawn)
+    assert set(drawn) == set(kept)
+    assert counts == dict.fromkeys(tasks, Counter(tasks).most_common(1)[0][1])
