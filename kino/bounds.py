@@ -1,22 +1,33 @@
-"""What an order for a film or a picture may hold, measured against what the parts say that they take."""
+"""What an order for a film, a picture or a sound may hold, measured against what the parts say that they take."""
 
 from kino import validate
 from kino.errors import InvalidArgumentError
-from kino.limits import clip_limits, generator_limits
+from kino.limits import clip_limits, generator_limits, sound_limits
 from kino.shapes import frames_for_seconds
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 
 Product = graph_pb2.TextToVideo | graph_pb2.TextToImage
+Sound = graph_pb2.SoundForVideo | graph_pb2.TextToSound
+
+_SOUND_FORMATS = (graph_pb2.EXPORT_FORMAT_WAV, graph_pb2.EXPORT_FORMAT_FLAC, graph_pb2.EXPORT_FORMAT_M4A)
 
 
 def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
     """Refuse an order that the parts of a preset would refuse, without asking them.
 
     Raises:
-        InvalidArgumentError: size, length, frame rate or sampling is out of bounds.
+        InvalidArgumentError: size, length, frame rate, words or sampling is out of bounds.
     """
-    kind = "text_to_video" if spec.HasField("text_to_video") else "text_to_image"
-    product, field, limits = getattr(spec, kind), f"spec.{kind}", generator_limits(preset)
+    kind = spec.WhichOneof("product") or "text_to_image"
+    product, field = getattr(spec, kind), f"spec.{kind}"
+    if isinstance(product, Sound):
+        limits = sound_limits(preset)
+        sound_words(product, field, limits)
+        sampling(product.sampling, f"{field}.sampling", limits)
+        if isinstance(product, graph_pb2.TextToSound):
+            sound_seconds(product, field, limits)
+        return
+    limits = generator_limits(preset)
     frame_size(product, field, limits)
     sampling(product.sampling, f"{field}.sampling", limits)
     if isinstance(product, graph_pb2.TextToVideo):
@@ -74,3 +85,32 @@ def film_frames(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.Int
     if not limits.minimum <= frames <= limits.maximum:
         raise InvalidArgumentError(f"{field}.seconds", product.seconds, bound)
     return frames
+
+
+def sound_words(product: Sound, field: str, limits: info_pb2.Limits) -> tuple[str, str]:
+    """Return what is heard and its music, each in evened words or empty; without a video one of them has words."""
+    maximum = limits.prompt_bytes.maximum or validate.MAX_PROMPT_BYTES
+    description, music = (
+        validate.prompt(getattr(product, name), f"{field}.{name}", max_bytes=maximum, blank=True)
+        for name in ("description", "music")
+    )
+    if isinstance(product, graph_pb2.TextToSound) and not (description or music):
+        raise InvalidArgumentError(f"{field}.description", "", "given where there is neither a video nor music")
+    return description, music
+
+
+def sound_seconds(product: graph_pb2.TextToSound, field: str, limits: info_pb2.Limits) -> float:
+    """Return the length in seconds."""
+    bound = limits.seconds
+    if not product.HasField("seconds"):
+        return bound.default_value
+    return validate.real(product.seconds, f"{field}.seconds", bound.minimum, bound.maximum)
+
+
+def sound_format(product: graph_pb2.TextToSound, field: str) -> "graph_pb2.ExportFormat.ValueType":
+    """Return the form of a sound's file."""
+    if product.format == graph_pb2.EXPORT_FORMAT_UNSPECIFIED:
+        return graph_pb2.EXPORT_FORMAT_WAV
+    if product.format not in _SOUND_FORMATS:
+        raise InvalidArgumentError(f"{field}.format", product.format, "WAV, FLAC or M4A")
+    return product.format

@@ -1,4 +1,4 @@
-"""The command line: `kino film`, `kino image`, `kino serve`, `kino status`, `kino models`, `kino generations`.
+"""The command line: `kino film`, `image`, `sound`, `serve`, `status`, `models` and `generations`.
 
 Starting up imports the standard library alone, so that `kino --help` is immediate; a command imports what it needs.
 """
@@ -82,9 +82,11 @@ def _as_typed(given: argparse.Namespace, error: "KinoError") -> "KinoError":
     if not isinstance(error, InvalidArgumentError) or not error.field.startswith("spec."):
         return error
     name = "size" if ".pixels." in error.field else error.field.rpartition(".")[2]
+    name = {"description": "prompt"}.get(name, name)
     if name not in given:
         return error
-    typed = name if name == "prompt" else f"--{name.replace('_', '-')}"
+    is_flag = name != "prompt" or given.command.startswith("cli_sound")
+    typed = f"--{name.replace('_', '-')}" if is_flag else name
     return InvalidArgumentError(typed, error.value, error.bound, message=error.message.replace(error.field, typed, 1))
 
 
@@ -143,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_order(image)
     image.add_argument("--out", default="image.png", metavar="PATH", help="PNG (%(default)s)")
     image.set_defaults(command="cli_film:image")
+    sound = commands.add_parser(
+        "sound", parents=[scripts, local, remote], help="make the sound of a video file, or of words alone"
+    )
+    _add_sound(sound)
+    sound.set_defaults(command="cli_sound:sound")
     serve = commands.add_parser(
         "serve", parents=[scripts, local], help="run every service and the graph on this machine"
     )
@@ -171,12 +178,27 @@ def _add_order(parser: argparse.ArgumentParser) -> None:
     add("--negative-prompt", metavar="TEXT", help="what to move away from")
     add("--aspect", metavar="W:H", help="width to height, for example 16:9")
     add("--size", metavar="WIDTHxHEIGHT", help="in pixels, in place of an aspect")
+    add("--verbatim", action="store_true", default=None, help="encode the prompt as it is, without the rewriter")
+    _add_sampling(parser)
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--seed", type=int, metavar="N", help="the same seed makes the same bytes; drawn where left out")
     add("--steps", type=int, metavar="N", help="denoising steps")
     add("--linear-steps", type=int, metavar="N", help="steps of the uniform schedule that the sampler follows at first")
     add("--guidance", type=float, metavar="X", help="how strictly to follow the prompt; 1 is no guidance")
-    add("--verbatim", action="store_true", default=None, help="encode the prompt as it is, without the rewriter")
     add("--fresh", action="store_true", help="compute everything anew, even what is stored already")
+
+
+def _add_sound(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("video", nargs="?", metavar="VIDEO", help="the video to be heard, any common file of up to ten minutes")
+    add("--prompt", metavar="TEXT", help="what is heard; with a video, left out to go by the pictures alone")
+    add("--music", metavar="TEXT", help="style and mood of the music; left out for none")
+    add("--seconds", type=float, metavar="X", help="length of a sound without a video")
+    _add_sampling(parser)
+    add("-o", "--out", metavar="PATH", help="MP4 for a video (NAME-sound.mp4), else .wav, .flac or .m4a (sound.wav)")
 
 
 def _add_time(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _LOCAL = ("preset", "models", "data")
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """What a command wrote, the generation behind it, and how long everything took."""
 
     generation: Generation
@@ -42,34 +42,34 @@ Order = Callable[[AsyncKino, StageBars], Awaitable[Generation]]
 async def film(given: argparse.Namespace) -> int:
     """Write a film and its contact sheet, and tell how they came about."""
     prompt, options = read_prompt(given), order_options(given)
-    _check(given, text_to_video(prompt, **options))
-    out = _writable(given.out)
+    check(given, text_to_video(prompt, **options))
+    out = writable(given.out)
     sheet = out.with_suffix(".png")
     if sheet == out:
         raise InvalidArgumentError("--out", given.out, "a name that does not end in .png, as the contact sheet's does")
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
         made = await kino.film(prompt, fresh=given.fresh, on_change=bars.show, **options)
-        _write(out, made.video)
-        _write(sheet, made.contact_sheet)
+        write(out, made.video)
+        write(sheet, made.contact_sheet)
         return made.generation
 
-    _tell(given, prompt, await _make(given, order, {"film": out, "contact_sheet": sheet}))
+    _tell(given, prompt, await make(given, order, {"film": out, "contact_sheet": sheet}))
     return 0
 
 
 async def image(given: argparse.Namespace) -> int:
     """Write a picture, and tell how it came about."""
     prompt, options = read_prompt(given), order_options(given)
-    _check(given, text_to_image(prompt, **options))
-    out = _writable(given.out)
+    check(given, text_to_image(prompt, **options))
+    out = writable(given.out)
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
         made = await kino.image(prompt, fresh=given.fresh, on_change=bars.show, **options)
-        _write(out, made.png)
+        write(out, made.png)
         return made.generation
 
-    _tell(given, prompt, await _make(given, order, {"image": out}))
+    _tell(given, prompt, await make(given, order, {"image": out}))
     return 0
 
 
@@ -96,14 +96,20 @@ def order_options(given: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _check(given: argparse.Namespace, spec: GenerationSpec) -> None:
+def check(given: argparse.Namespace, spec: GenerationSpec) -> None:
     """Refuse what services on this machine would refuse, before they are started."""
     if given.address is None:
         bounds.check(spec, validate.one_of(given.preset or "mini", "--preset", tuple(VIDEO)))
 
 
-async def _make(given: argparse.Namespace, order: Order, files: dict[str, Path]) -> _Made:
-    """Carry out an order at the graph that the command names, or at services that run as long as the command."""
+async def make(
+    given: argparse.Namespace, order: Order, files: dict[str, Path], names: Sequence[str] = ("local",)
+) -> Made:
+    """Carry out an order at the graph that the command names, or at services that run as long as the command.
+
+    Args:
+        names: of those services, or local for all of them.
+    """
     began, bars = time.monotonic(), StageBars()
     if given.address is not None:
         for name in _LOCAL:
@@ -112,19 +118,19 @@ async def _make(given: argparse.Namespace, order: Order, files: dict[str, Path])
         with bars.shown():
             async with AsyncKino(given.address) as kino:
                 generation = await order(kino, bars)
-        return _Made(generation, files, 0.0, time.monotonic() - began)
+        return Made(generation, files, 0.0, time.monotonic() - began)
     flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name) for name in _LOCAL))]
     with bars.shown():
         finish_start = bars.begin("start")
-        async with local_services(flags, log_to_file=True) as services:
+        async with local_services(flags, log_to_file=True, names=names) as services:
             start_seconds = finish_start()
             async with AsyncKino(services.addresses["graph"]) as kino:
                 generation = await services.during(order(kino, bars))
             total_seconds = time.monotonic() - began
-    return _Made(generation, files, start_seconds, total_seconds)
+    return Made(generation, files, start_seconds, total_seconds)
 
 
-def _writable(path: str) -> Path:
+def writable(path: str) -> Path:
     """Return the path of a file that may be written; refused now rather than when the film is ready."""
     out = Path(path)
     if not out.parent.is_dir():
@@ -134,7 +140,7 @@ def _writable(path: str) -> Path:
     return out
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -144,7 +150,7 @@ def _write(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
+def _tell(given: argparse.Namespace, prompt: str, made: Made) -> None:
     generation = made.generation
     files = {name: str(path) for name, path in made.files.items()}
     command = shlex.join(_command(given, prompt, generation.seed))
@@ -158,43 +164,61 @@ def _tell(given: argparse.Namespace, prompt: str, made: _Made) -> None:
                 {"asked": wish.asked, "drawn": wish.drawn, "reason": wish.reason} for wish in generation.substitutions
             ],
             "rewriter_fallback_reason": generation.rewriter_fallback_reason,
-            "seed": generation.seed,
-            "stages": [
-                {"name": stage.name, "seconds": stage.seconds, "steps": stage.of, "stored": stage.cached}
-                for stage in generation.stages
-            ],
-            "start_seconds": round(made.start_seconds, 3),
-            "total_seconds": round(made.total_seconds, 3),
-            "command": command,
+            **account(made, command),
         }
         print_json(told)
         return
-    stages = {"start": made.start_seconds} if made.start_seconds else {}
-    stages |= {stage.name: stage.seconds for stage in generation.stages}
     facts = {"prompt": prompt, "rewritten": generation.rewritten_prompt}
     facts |= {"not shown": "; ".join(wish.reason for wish in generation.substitutions)}
     facts |= {"stand-in rewriter": generation.rewriter_fallback_reason}
-    facts |= {
-        "seed": str(generation.seed),
-        "times": ", ".join(f"{name} {value:.1f} s" for name, value in stages.items()),
+    tell_facts(made, facts, command)
+
+
+def account(made: Made, command: str) -> dict[str, Any]:
+    """Return how an order came about, as JSON for scripts tells it."""
+    return {
+        "seed": made.generation.seed,
+        "stages": [
+            {"name": stage.name, "seconds": stage.seconds, "steps": stage.of, "stored": stage.cached}
+            for stage in made.generation.stages
+        ],
+        "start_seconds": round(made.start_seconds, 3),
+        "total_seconds": round(made.total_seconds, 3),
+        "command": command,
     }
-    facts |= {"in all": f"{made.total_seconds:.1f} s", **files, "again": command}
+
+
+def tell_facts(made: Made, facts: dict[str, str], command: str) -> None:
+    """Print what was made, and how it came about; empty facts are left out."""
+    stages = {"start": made.start_seconds} if made.start_seconds else {}
+    stages |= {stage.name: stage.seconds for stage in made.generation.stages}
+    facts |= {"seed": str(made.generation.seed)}
+    facts |= {"times": ", ".join(f"{name} {value:.1f} s" for name, value in stages.items())}
+    facts |= {"in all": f"{made.total_seconds:.1f} s", **{name: str(path) for name, path in made.files.items()}}
+    facts |= {"again": command}
     print_facts({name.replace("_", " "): value for name, value in facts.items() if value})
 
 
 def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
     """Return the command that makes the same again."""
-    command = [_program(), "image" if given.command.endswith("image") else "film"]
-    for name in (*_OPTIONS, "address", *_LOCAL, "out"):
-        value = seed if name == "seed" else getattr(given, name, None)
-        if value is True:
-            command.append(f"--{name.replace('_', '-')}")
-        elif value is not None:
-            command += [f"--{name.replace('_', '-')}", str(value)]
+    command = [program(), "image" if given.command.endswith("image") else "film"]
+    command += flags_again(given, _OPTIONS, seed)
     return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]
 
 
-def _program() -> str:
+def flags_again(given: argparse.Namespace, names: Sequence[str], seed: int) -> list[str]:
+    """Return the flags of these names that were given, the seed that was drawn, and where things are."""
+    flags: list[str] = []
+    for name in (*names, "address", *_LOCAL, "out"):
+        value = seed if name == "seed" else getattr(given, name, None)
+        if value is True:
+            flags.append(f"--{name.replace('_', '-')}")
+        elif value is not None:
+            flags += [f"--{name.replace('_', '-')}", str(value)]
+    return flags
+
+
+def program() -> str:
     """Return how the shell can call the program: by its name where that is found, else by the path it was called by."""
     called = Path(sys.argv[0])
     return "kino" if shutil.which("kino") or called.name != "kino" else str(called)

@@ -1,4 +1,4 @@
-"""Every service in a process of its own beside the command, which the command starts and ends."""
+"""Services in a process of their own beside the command, which the command starts and ends."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ _BAD_SETTING = 2  # the services' exit code for a setting that is wrong
 
 
 class LocalServices:
-    """A running `python -m services local`: `addresses` by service name."""
+    """A running `python -m services`: `addresses` by service name."""
 
     def __init__(self, process: asyncio.subprocess.Process, addresses: dict[str, str], log: Path | None) -> None:
         self.process, self.addresses, self.log = process, addresses, log
@@ -39,10 +39,13 @@ class LocalServices:
 
 
 @asynccontextmanager
-async def local_services(flags: Sequence[str], *, log_to_file: bool) -> AsyncIterator[LocalServices]:
-    """Start every service with `flags` of `python -m services`, and end them afterwards.
+async def local_services(
+    flags: Sequence[str], *, log_to_file: bool, names: Sequence[str] = ("local",)
+) -> AsyncIterator[LocalServices]:
+    """Start services with `flags` of `python -m services`, and end them afterwards.
 
     Args:
+        names: of the services, or local for all of them.
         log_to_file: whether their log goes to a file, which stays only where something went wrong, or to the terminal.
 
     Raises:
@@ -50,7 +53,7 @@ async def local_services(flags: Sequence[str], *, log_to_file: bool) -> AsyncIte
         InternalError: they cannot start; the message says why.
     """
     log = _log_file() if log_to_file else None
-    process = await _spawn(flags, log)
+    process = await _spawn([*names, *flags], log)
     broken = False
     try:
         yield LocalServices(process, await _addresses(process, log), log)
@@ -69,11 +72,11 @@ def flags_of(preset: str | None, models: str | None, data: str | None) -> list[s
     return [text for flag, value in given.items() if value is not None for text in (flag, value)]
 
 
-async def _spawn(flags: Sequence[str], log: Path | None) -> asyncio.subprocess.Process:
+async def _spawn(arguments: Sequence[str], log: Path | None) -> asyncio.subprocess.Process:
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     with nullcontext() if log is None else log.open("wb") as stderr:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "services", "local", "--stop-on-eof", *flags),
+            *(sys.executable, "-P", "-m", "services", *arguments, "--stop-on-eof"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,

@@ -7,34 +7,58 @@
 Every failed call raises a class of `kino.errors`.
 """
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange
+from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange, Sound
 from kino.client_connections import AsyncArtifacts
+from kino.client_loop import Loop
 from kino.client_pipeline import Pipeline
 from kino.client_services import (
+    AsyncAudio,
     AsyncEncoder,
     AsyncGenerator,
     AsyncRewriter,
     AsyncTae,
     Encoding,
+    Heard,
     Latents,
     OnProgress,
 )
-from kino.client_specs import FilmOptions, ImageOptions, SamplingOptions, text_to_image, text_to_video
+from kino.client_specs import (
+    FilmOptions,
+    ImageOptions,
+    SamplingOptions,
+    SoundAloneOptions,
+    SoundOptions,
+    sound_for_video,
+    text_to_image,
+    text_to_sound,
+    text_to_video,
+)
 from kino.v1 import graph_pb2, info_pb2, rewriter_pb2
 from kino.v1.graph_pb2 import Generation
 
-__all__ = ["AsyncKino", "Encoding", "Film", "Image", "Kino", "Latents", "Pipeline", "text_to_image", "text_to_video"]
-
-T = TypeVar("T")
+__all__ = [
+    "AsyncKino",
+    "Encoding",
+    "Film",
+    "Heard",
+    "Image",
+    "Kino",
+    "Latents",
+    "Pipeline",
+    "Sound",
+    "sound_for_video",
+    "text_to_image",
+    "text_to_sound",
+    "text_to_video",
+]
 
 
 class Kino:
@@ -49,7 +73,7 @@ class Kino:
     def __init__(
         self, address: str | None = None, *, services: Mapping[str, str] | None = None, patience_seconds: float = 30.0
     ) -> None:
-        self._loop = _Loop()
+        self._loop = Loop()
         self._kino = AsyncKino(address, services=services, patience_seconds=patience_seconds)
         self.generations = Generations(self._loop, self._kino.generations)
         self.artifacts = Artifacts(self._loop, self._kino.artifacts)
@@ -57,6 +81,7 @@ class Kino:
         self.encoder = Encoder(self._loop, self._kino.encoder)
         self.generator = Generator(self._loop, self._kino.generator)
         self.tae = Tae(self._loop, self._kino.tae)
+        self.audio = Audio(self._loop, self._kino.audio)
 
     def __enter__(self) -> Self:
         return self
@@ -87,11 +112,30 @@ class Kino:
         """Return a picture of `prompt`; Ctrl-C cancels the generation. See `AsyncKino.image`."""
         return self._loop.run(self._kino.image(prompt, fresh=fresh, on_change=on_change, **options))
 
+    def sound(
+        self, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[SoundAloneOptions]
+    ) -> Sound:
+        """Return a sound of words; Ctrl-C cancels the generation. See `AsyncKino.sound`."""
+        return self._loop.run(self._kino.sound(fresh=fresh, on_change=on_change, **options))
+
+    def add_sound(
+        self,
+        video: bytes | Path,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[SoundOptions],
+    ) -> Sound:
+        """Return a video file as MP4 with its sound; Ctrl-C cancels the generation. See `AsyncKino.add_sound`."""
+        made = self._kino.add_sound(video, media_type, fresh=fresh, on_change=on_change, **options)
+        return self._loop.run(made)
+
 
 class Generations:
     """What a graph was asked for and what became of it; see `AsyncGenerations`."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncGenerations) -> None:
+    def __init__(self, loop: Loop, inner: AsyncGenerations) -> None:
         self._loop, self._inner = loop, inner
 
     def create(
@@ -132,11 +176,11 @@ class Generations:
 class Artifacts:
     """The files of a graph's store; see `AsyncArtifacts`."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncArtifacts) -> None:
+    def __init__(self, loop: Loop, inner: AsyncArtifacts) -> None:
         self._loop, self._inner = loop, inner
 
-    def upload(self, data: bytes, media_type: str) -> str:
-        """Store a file, for example as "video/mp4", and return its uri."""
+    def upload(self, data: bytes | Path, media_type: str) -> str:
+        """Store a file, given by its bytes or its path, for example as "video/mp4", and return its uri."""
         return self._loop.run(self._inner.upload(data, media_type))
 
     def download(self, uri: str) -> bytes:
@@ -151,7 +195,7 @@ class Artifacts:
 class Rewriter:
     """Turns what people type into what the generator was trained on."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncRewriter) -> None:
+    def __init__(self, loop: Loop, inner: AsyncRewriter) -> None:
         self._loop, self._inner = loop, inner
 
     def describe(self) -> info_pb2.Info:
@@ -166,7 +210,7 @@ class Rewriter:
 class Encoder:
     """Encodes text with several towers at once."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncEncoder) -> None:
+    def __init__(self, loop: Loop, inner: AsyncEncoder) -> None:
         self._loop, self._inner = loop, inner
 
     def describe(self) -> info_pb2.Info:
@@ -183,7 +227,7 @@ class Encoder:
 class Generator:
     """Denoises latents under the guidance of text."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncGenerator) -> None:
+    def __init__(self, loop: Loop, inner: AsyncGenerator) -> None:
         self._loop, self._inner = loop, inner
 
     def describe(self) -> info_pb2.Info:
@@ -209,7 +253,7 @@ class Generator:
 class Tae:
     """Turns video into latents and back; an image is a video of one frame."""
 
-    def __init__(self, loop: "_Loop", inner: AsyncTae) -> None:
+    def __init__(self, loop: Loop, inner: AsyncTae) -> None:
         self._loop, self._inner = loop, inner
 
     def describe(self) -> info_pb2.Info:
@@ -225,43 +269,28 @@ class Tae:
         return self._loop.run(self._inner.decode(latents, on_progress=on_progress))
 
 
-class _Loop:
-    """An event loop in a thread of its own, which plain code hands coroutines to."""
+class Audio:
+    """Makes the sound of videos and of words."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="kino-client", daemon=True)
-        self._thread.start()
+    def __init__(self, loop: Loop, inner: AsyncAudio) -> None:
+        self._loop, self._inner = loop, inner
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return the coroutine's result; an exception in the waiting thread, as by Ctrl-C, cancels it to its end."""
-        task = asyncio.run_coroutine_threadsafe(_begin(coroutine), self._loop).result()
-        try:
-            asyncio.run_coroutine_threadsafe(asyncio.wait([task]), self._loop).result()
-        except BaseException:
-            self._loop.call_soon_threadsafe(task.cancel)
-            asyncio.run_coroutine_threadsafe(asyncio.wait([task]), self._loop).result()
-            raise
-        return task.result()
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
 
-    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        """Yield what an asynchronous iterator yields."""
-        while True:
-            try:
-                yield self.run(_next(source))
-            except StopAsyncIteration:
-                return
-
-    def close(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _begin(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    return asyncio.ensure_future(coroutine)
-
-
-async def _next(source: AsyncIterator[T]) -> T:
-    return await anext(source)
+    def generate(
+        self,
+        video: bytes | None = None,
+        *,
+        seconds: float | None = None,
+        quality: float | None = None,
+        context: bytes | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[SoundOptions],
+    ) -> Heard:
+        """Return the sound of a video file, or of words, `seconds` long. See `AsyncAudio.generate`."""
+        heard = self._inner.generate(
+            video, seconds=seconds, quality=quality, context=context, on_progress=on_progress, **options
+        )
+        return self._loop.run(heard)

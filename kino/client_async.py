@@ -5,12 +5,22 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
 from kino.client_connections import AsyncArtifacts, Connections, typed_errors
-from kino.client_services import AsyncEncoder, AsyncGenerator, AsyncRewriter, AsyncTae
-from kino.client_specs import FilmOptions, ImageOptions, text_to_image, text_to_video
+from kino.client_services import AsyncAudio, AsyncEncoder, AsyncGenerator, AsyncRewriter, AsyncTae
+from kino.client_specs import (
+    FilmOptions,
+    ImageOptions,
+    SoundAloneOptions,
+    SoundOptions,
+    sound_for_video,
+    text_to_image,
+    text_to_sound,
+    text_to_video,
+)
 from kino.errors import CallCancelledError, UnavailableError, from_status
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2 import Generation
@@ -41,6 +51,14 @@ class Image:
     png: bytes
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A finished sound, alone or in the film that it belongs to: its file as bytes, and how it came about."""
+
+    generation: Generation
+    data: bytes
+
+
 class AsyncKino:
     """A client of a graph and of the services behind it; an async context manager.
 
@@ -60,6 +78,7 @@ class AsyncKino:
         self.encoder = AsyncEncoder(self._connections, self.artifacts)
         self.generator = AsyncGenerator(self._connections, self.artifacts)
         self.tae = AsyncTae(self._connections, self.artifacts)
+        self.audio = AsyncAudio(self._connections, self.artifacts)
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,6 +120,28 @@ class AsyncKino:
         """Return a picture of `prompt`; everything else is as in `film`."""
         generation = await self.generations.run(text_to_image(prompt, **options), fresh=fresh, on_change=on_change)
         return Image(generation, await self.artifacts.of(generation, "image"))
+
+    async def sound(
+        self, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[SoundAloneOptions]
+    ) -> Sound:
+        """Return a sound of words; everything else is as in `film`."""
+        generation = await self.generations.run(text_to_sound(**options), fresh=fresh, on_change=on_change)
+        return Sound(generation, await self.artifacts.of(generation, "sound"))
+
+    async def add_sound(
+        self,
+        video: bytes | Path,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[SoundOptions],
+    ) -> Sound:
+        """Return a video file, given by its bytes or its path, as MP4 with its sound; all else is as in `film`."""
+        uri = await self.artifacts.upload(video, media_type)
+        spec = sound_for_video(uri, media_type, **options)
+        generation = await self.generations.run(spec, fresh=fresh, on_change=on_change)
+        return Sound(generation, await self.artifacts.of(generation, "film"))
 
 
 class AsyncGenerations:

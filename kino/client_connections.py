@@ -1,8 +1,10 @@
 """Connections of the client, and the files that travel over them."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 
@@ -64,8 +66,8 @@ class AsyncArtifacts:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def upload(self, data: bytes, media_type: str) -> str:
-        """Store a file, for example as "video/mp4", and return its uri."""
+    async def upload(self, data: bytes | Path, media_type: str) -> str:
+        """Store a file, given by its bytes or its path, for example as "video/mp4", and return its uri."""
         stub = await self._stub()
         with typed_errors():
             return (await stub.UploadArtifact(_upload_messages(data, media_type))).media.uri
@@ -93,7 +95,9 @@ class AsyncArtifacts:
         return graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))
 
 
-def _upload_messages(data: bytes, media_type: str) -> Iterator[graph_pb2.UploadArtifactRequest]:
-    yield graph_pb2.UploadArtifactRequest(header=graph_pb2.UploadHeader(media_type=media_type, size_bytes=len(data)))
-    for start in range(0, len(data), _CHUNK_BYTES):
-        yield graph_pb2.UploadArtifactRequest(chunk=data[start : start + _CHUNK_BYTES])
+def _upload_messages(data: bytes | Path, media_type: str) -> Iterator[graph_pb2.UploadArtifactRequest]:
+    size_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
+    yield graph_pb2.UploadArtifactRequest(header=graph_pb2.UploadHeader(media_type=media_type, size_bytes=size_bytes))
+    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield graph_pb2.UploadArtifactRequest(chunk=chunk)

@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from kino import wire
 from kino.client_connections import AsyncArtifacts, Connections, typed_errors
-from kino.client_specs import SamplingOptions, fill, sampling
+from kino.client_specs import SamplingOptions, SoundOptions, fill, sampling
 from kino.errors import InternalError
 from kino.v1 import (
+    audio_pb2,
+    audio_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
     generator_pb2,
     generator_pb2_grpc,
     info_pb2,
+    media_pb2,
     progress_pb2,
     rewriter_pb2,
     rewriter_pb2_grpc,
@@ -44,6 +47,14 @@ class Latents:
     values: NDArray[np.float32]
     frames: int
     space: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound: a WAV file of 32-bit floats at 48 kHz, and what was measured on it."""
+
+    wav: bytes
+    figures: audio_pb2.SoundFigures
 
 
 class AsyncRewriter:
@@ -184,6 +195,51 @@ class AsyncTae:
         return tae_pb2_grpc.TaeServiceStub(await self._connections.channel("tae"))
 
 
+class AsyncAudio:
+    """Makes the sound of videos and of words."""
+
+    def __init__(self, connections: Connections, artifacts: AsyncArtifacts) -> None:
+        self._connections, self._artifacts = connections, artifacts
+
+    async def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        stub = await self._stub()
+        with typed_errors():
+            return (await stub.Describe(audio_pb2.AudioServiceDescribeRequest())).info
+
+    async def generate(
+        self,
+        video: bytes | None = None,
+        *,
+        seconds: float | None = None,
+        quality: float | None = None,
+        context: bytes | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[SoundOptions],
+    ) -> Heard:
+        """Return the sound of a video file, or of words, `seconds` long.
+
+        Args:
+            quality: that the caption asks for, 1 to 10.
+            context: a file of sound that the made one begins with and goes on from.
+        """
+        request = audio_pb2.AudioServiceGenerateRequest(sampling=sampling(options))
+        given: dict[str, Any] = {"seconds": seconds, "quality": quality}
+        given |= {name: value for name, value in options.items() if name not in SamplingOptions.__annotations__}
+        fill(request, {name: value for name, value in given.items() if value is not None})
+        for field, data, media_type in (("video", video, "video/mp4"), ("context", context, "audio/wav")):
+            if data is not None:
+                getattr(request, field).CopyFrom(await make_media(data, media_type, self._artifacts))
+        stub = await self._stub()
+        with typed_errors():
+            result = await last(stub.Generate(request), on_progress)
+        wav = await self._artifacts.download(result.sound.uri) if result.sound.uri else result.sound.data
+        return Heard(wav, result.figures)
+
+    async def _stub(self) -> "audio_pb2_grpc.AudioServiceAsyncStub":
+        return audio_pb2_grpc.AudioServiceStub(await self._connections.channel("audio"))
+
+
 async def last(events: AsyncIterable[Any], on_progress: OnProgress | None) -> Any:
     """Return the result that ends a stream of events, and show the progress in it to `on_progress`."""
     async for event in events:
@@ -201,6 +257,13 @@ async def read_tensor(tensor: tensor_pb2.Tensor, axes: str, artifacts: AsyncArti
         data = await artifacts.download(tensor.uri)
         tensor = tensor_pb2.Tensor(dtype=tensor.dtype, shape=tensor.shape, data=data)
     return wire.decode(tensor, "tensor", axes, dtypes=(tensor.dtype,))
+
+
+async def make_media(data: bytes, media_type: str, artifacts: AsyncArtifacts) -> media_pb2.Media:
+    """Return a file as the medium of a request; what is too large for a message is uploaded first."""
+    if len(data) <= wire.INLINE_BYTES:
+        return media_pb2.Media(media_type=media_type, data=data)
+    return media_pb2.Media(media_type=media_type, uri=await artifacts.upload(data, media_type))
 
 
 async def make_tensor(array: NDArray[Any], artifacts: AsyncArtifacts) -> tensor_pb2.Tensor:

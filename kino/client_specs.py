@@ -6,7 +6,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from google.protobuf.message import Message
 
 from kino.errors import InvalidArgumentError
-from kino.v1 import generator_pb2, graph_pb2
+from kino.v1 import generator_pb2, graph_pb2, media_pb2
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -53,8 +53,36 @@ class FilmOptions(ImageOptions, total=False):
     fps: int
 
 
+class SoundOptions(SamplingOptions, total=False):
+    """What may be said of a sound; what is left out is the served model's own value.
+
+    Args:
+        description: what is heard, effects and ambience, in free words.
+        music: style and mood of the music, in free words; left out for none.
+        seed: seed of the noise, 0 to 2^63 - 1; left out, the graph draws one and tells it.
+    """
+
+    description: str
+    music: str
+    seed: int
+
+
+class SoundAloneOptions(SoundOptions, total=False):
+    """The options of a sound, and those of one without a video.
+
+    Args:
+        seconds: length, above 0.
+        form: of the file: "wav", "flac" or "m4a".
+    """
+
+    seconds: float
+    form: str
+
+
 M = TypeVar("M", bound=Message)
 Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage)
+SoundProduct = TypeVar("SoundProduct", graph_pb2.SoundForVideo, graph_pb2.TextToSound)
+SOUND_FORMS = ("wav", "flac", "m4a")
 _SAMPLING = tuple(SamplingOptions.__annotations__)
 
 
@@ -66,6 +94,29 @@ def text_to_video(prompt: str, **options: Unpack[FilmOptions]) -> graph_pb2.Gene
 def text_to_image(prompt: str, **options: Unpack[ImageOptions]) -> graph_pb2.GenerationSpec:
     """Return the order for a picture of `prompt`; raises `InvalidArgumentError` for what no message can hold."""
     return graph_pb2.GenerationSpec(text_to_image=_product(graph_pb2.TextToImage(), prompt, options))
+
+
+def sound_for_video(uri: str, media_type: str, **options: Unpack[SoundOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for the sound of a video in the graph's store; raises as `text_to_video`."""
+    product = graph_pb2.SoundForVideo(video=media_pb2.Media(media_type=media_type, uri=uri))
+    return graph_pb2.GenerationSpec(sound_for_video=_sound(product, options))
+
+
+def text_to_sound(**options: Unpack[SoundAloneOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for a sound of words; raises as `text_to_video`, or for a form that there is not."""
+    product, form = graph_pb2.TextToSound(), options.get("form")
+    if form is not None:
+        if form not in SOUND_FORMS:
+            raise InvalidArgumentError("form", form, f"one of {', '.join(SOUND_FORMS)}")
+        product.format = graph_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{form.upper()}")
+    return graph_pb2.GenerationSpec(text_to_sound=_sound(product, options))
+
+
+def _sound(product: SoundProduct, options: Mapping[str, Any]) -> SoundProduct:
+    fill(product, {name: value for name, value in options.items() if name not in (*_SAMPLING, "form")})
+    if any(name in options for name in _SAMPLING):
+        product.sampling.CopyFrom(sampling(options))
+    return product
 
 
 def sampling(options: Mapping[str, Any]) -> generator_pb2.Sampling:

@@ -1,4 +1,4 @@
-"""Films as files: lossless video between stages, H.264 for people; `kino.footage` reads them, `kino.sound` adds sound.
+"""Films as files: lossless video between stages, H.264 for people. `kino.footage` reads them, `kino.soundtrack` scores them.
 
 Frames are uint8 [t h w c=3], sRGB with Rec. 709 primaries. Frame rates are exact fractions in frames per second.
 """
@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from kino.files import full_is_typed
+from kino.limits import MAX_SOUND_FPS, MAX_SOUND_FRAMES, MIN_SOUND_FPS
 
 Frames = NDArray[np.uint8]
 Source = bytes | Path | BinaryIO
@@ -37,6 +38,16 @@ class Limits:
     min_fps: Fraction | int = 1
     max_fps: int = 120
     max_seconds: int = 600
+
+
+LONG_VIDEOS = Limits(
+    max_bytes=1 << 30,
+    max_pixels=4096 * 2304,
+    max_frames=MAX_SOUND_FRAMES,
+    min_fps=MIN_SOUND_FPS,
+    max_fps=MAX_SOUND_FPS,
+)
+"""What is read of a video frame by frame, to be heard."""
 
 
 @dataclass(frozen=True)

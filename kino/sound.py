@@ -1,4 +1,4 @@
-"""Sound as files: read from anything, lossless between stages, AAC beside a film for people.
+"""Sound as files: read from anything, lossless between stages; `kino.soundtrack` writes what people take.
 
 Samples are float32 [c n] at 48 kHz, full scale 1, one or two channels. The lossless file is WAV of 32-bit floats: it
 gives back exactly the same samples. Time starts at the first picture where a file has moving pictures, else at the
@@ -9,36 +9,36 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from heapq import merge
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.codec.context import Flags
 from av.packet import Packet
 from av.stream import Stream
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from kino.containers import OpenFile, check_decoder, film_stream, opened, packets
 from kino.files import full_is_typed
-from kino.footage import probe, video_stream
 from kino.media import Limits, Source
-from kino.shapes import SAMPLE_RATE, audio_samples
+from kino.shapes import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 
 WAV = "audio/wav"
 
-_LAYOUTS = {1: "mono", 2: "stereo"}
-_BIT_RATES = {1: 128_000, 2: 192_000}
+LAYOUTS = {1: "mono", 2: "stereo"}
 _GAP_SECONDS = Fraction(1, 20)  # of silence or overlap in a file that is taken for what it says, not for jitter
 
 
 def iter_sound(
-    source: Source, *, track: int = 0, channels: int = 2, chunk: int = SAMPLE_RATE, limits: Limits | None = None
+    source: Source,
+    *,
+    track: int = 0,
+    channels: int | None = 2,
+    chunk: int = SAMPLE_RATE,
+    limits: Limits | None = None,
 ) -> Iterator[Samples]:
     """Yield a file's sound in order, `chunk` samples at a time (the last may be fewer): float32 [c n] at 48 kHz.
 
@@ -46,18 +46,18 @@ def iter_sound(
 
     Args:
         track: which of the file's tracks of sound, from 0.
-        channels: 1 or 2.
+        channels: 1 or 2; None for as many as the file has, at most 2.
 
     Raises:
         ValueError: the file is not one, is broken or truncated (perhaps only known at its end), has no such track, or
             breaks a limit.
     """
-    if channels not in _LAYOUTS:
+    if channels not in (*LAYOUTS, None):
         raise ValueError(f"channels is {channels}, must be 1 or 2")
     with opened(source, limits or Limits(), "sound") as file:
         held: list[Samples] = []
-        num_held = 0
-        for samples in _sound(file, _audio_stream(file, track), channels):
+        num_held, stream = 0, _audio_stream(file, track)
+        for samples in _sound(file, stream, channels or min(stream.codec_context.layout.nb_channels, 2)):
             held, num_held = [*held, samples], num_held + samples.shape[1]
             while num_held >= chunk:
                 whole = np.concatenate(held, axis=1)
@@ -89,38 +89,10 @@ def write_sound(path: Path, sound: Samples | Iterable[Samples]) -> None:
         ValueError: there are no samples, or they are of another shape or type, or not finite.
         kino.files.FullError: no room is left.
     """
-    parts, channels = _parts(sound)
-    with _whole_or_gone(path), av.open(str(path.resolve()), "w", "wav", {"fflags": "+bitexact"}) as made:
-        track = made.add_stream("pcm_f32le", rate=SAMPLE_RATE, layout=_LAYOUTS[channels])
-        for packet in _encoded(track, parts):
-            made.mux(packet)
-
-
-def mux(video: Source, sound: Samples | Iterable[Samples], path: Path, limits: Limits | None = None) -> None:
-    """Write a film again with sound [c n], whole or in parts: its H.264 as it is, the sound as AAC.
-
-    An edit list hides the encoder's priming and what fills its last block, so that a player shows exactly the samples
-    given, the first with the first frame. Equal input gives equal bytes. Sound that the film had is left out.
-
-    Raises:
-        ValueError: the video is not H.264 or is broken, or the sound is not round(frames / fps x 48000) samples long,
-            of another shape or type, or not finite.
-        kino.files.FullError: no room is left.
-    """
-    limits = limits or Limits()
-    info = probe(video, limits)
-    if info.codec != "h264":
-        raise ValueError(f"video is in {info.codec}, must be in h264")
-    parts, channels = _parts(sound)
-    parts = _exactly(parts, audio_samples(info.num_frames, info.fps))
-    options = {"fflags": "+bitexact", "movflags": "+faststart", "movie_timescale": str(SAMPLE_RATE)}
-    with opened(video, limits) as file, _whole_or_gone(path), av.open(str(path.resolve()), "w", "mp4", options) as made:
-        source = video_stream(file)
-        film = made.add_stream_from_template(source)
-        track = made.add_stream("aac", rate=SAMPLE_RATE, layout=_LAYOUTS[channels])
-        track.bit_rate = _BIT_RATES[channels]
-        track.codec_context.flags |= Flags.bitexact
-        for packet in merge(_copied(file, source, film), _encoded(track, parts), key=_moment):
+    parts, channels = parts_of(sound)
+    with whole_or_gone(path), av.open(str(path.resolve()), "w", "wav", {"fflags": "+bitexact"}) as made:
+        track = made.add_stream("pcm_f32le", rate=SAMPLE_RATE, layout=LAYOUTS[channels])
+        for packet in encoded(track, parts):
             made.mux(packet)
 
 
@@ -166,7 +138,7 @@ def _sound(file: OpenFile, stream: AudioStream, channels: int) -> Iterator[Sampl
 def _resampled(first: _Block, rest: Iterator[_Block], channels: int) -> Iterator[Samples]:
     """Yield the samples of blocks that follow each other, as many as their time allows."""
     decoded, count = min(first.frame.layout.nb_channels, 2), 0
-    resampler = av.AudioResampler("fltp", _LAYOUTS[decoded], SAMPLE_RATE, options={"rematrix_maxval": "1"})
+    resampler = av.AudioResampler("fltp", LAYOUTS[decoded], SAMPLE_RATE, options={"rematrix_maxval": "1"})
     for block, following in pairwise(chain((first,), rest, (None,))):
         assert block is not None
         end = round(((block.end if following else block.stop) - first.begin) * SAMPLE_RATE)
@@ -207,11 +179,11 @@ def _silence(count: int, channels: int) -> Iterator[Samples]:
         yield np.zeros((channels, min(SAMPLE_RATE, count - start)), np.float32)
 
 
-def _parts(sound: Samples | Iterable[Samples]) -> tuple[Iterator[Samples], int]:
+def parts_of(sound: Samples | Iterable[Samples]) -> tuple[Iterator[Samples], int]:
     """Return sound in its parts, each checked when it comes, and the number of channels."""
     parts = iter([sound] if isinstance(sound, np.ndarray) else sound)
     first = next(parts, np.zeros((1, 0), np.float32))
-    channels = len(first) if first.ndim == 2 and len(first) in _LAYOUTS else 1
+    channels = len(first) if first.ndim == 2 and len(first) in LAYOUTS else 1
     return (_checked(part, channels) for part in chain((first,), parts)), channels
 
 
@@ -224,22 +196,13 @@ def _checked(part: Samples, channels: int) -> Samples:
     return part
 
 
-def _exactly(parts: Iterator[Samples], count: int) -> Iterator[Samples]:
-    """Yield sound in its parts, and refuse it where it is not `count` samples long."""
-    total = 0
-    for part in parts:
-        total += part.shape[1]
-        yield part
-    if total != count:
-        raise ValueError(f"sound is {total} samples long, must be {count}: as long as the film")
-
-
-def _encoded(track: AudioStream, parts: Iterator[Samples]) -> "Iterator[Packet[Stream]]":
+def encoded(track: AudioStream, parts: Iterator[Samples]) -> "Iterator[Packet[Stream]]":
+    """Yield the packets of sound in its parts, timed from 0; raises `ValueError` where there is none."""
     done = 0
     for part in parts:
         for start in range(0, part.shape[1], SAMPLE_RATE):
             piece = np.ascontiguousarray(part[:, start : start + SAMPLE_RATE])
-            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=_LAYOUTS[len(part)])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=LAYOUTS[len(part)])
             frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, done, Fraction(1, SAMPLE_RATE)
             done += piece.shape[1]
             yield from track.encode(frame)
@@ -248,19 +211,8 @@ def _encoded(track: AudioStream, parts: Iterator[Samples]) -> "Iterator[Packet[S
     yield from track.encode(None)
 
 
-def _copied(file: OpenFile, source: VideoStream, film: VideoStream) -> "Iterator[Packet[Stream]]":
-    for packet in packets(file):
-        if packet.stream is source and packet.size:
-            packet.stream = film
-            yield packet
-
-
-def _moment(packet: "Packet[Stream]") -> Fraction:
-    return (packet.dts or 0) * packet.time_base
-
-
 @contextmanager
-def _whole_or_gone(path: Path) -> Iterator[None]:
+def whole_or_gone(path: Path) -> Iterator[None]:
     """Remove a file whose making ended in an exception."""
     try:
         with full_is_typed(path.parent):

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from kino.v1 import audio_pb2 as kino_dot_v1_dot_audio__pb2
 from kino.v1 import encoder_pb2 as kino_dot_v1_dot_encoder__pb2
 from kino.v1 import generator_pb2 as kino_dot_v1_dot_generator__pb2
 from kino.v1 import info_pb2 as kino_dot_v1_dot_info__pb2
@@ -32,87 +33,91 @@ from kino.v1 import rewriter_pb2 as kino_dot_v1_dot_rewriter__pb2
 from kino.v1 import tae_pb2 as kino_dot_v1_dot_tae__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13kino/v1/graph.proto\x12\x07kino.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x15kino/v1/encoder.proto\x1a\x17kino/v1/generator.proto\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/rewriter.proto\x1a\x11kino/v1/tae.proto\"\x1d\n\x1bGraphServiceDescribeRequest\"u\n\x1cGraphServiceDescribeResponse\x12\x1c\n\x05parts\x18\x01 \x03(\x0b\x32\r.kino.v1.Part\x12\x11\n\tmax_nodes\x18\x02 \x01(\x05\x12\x12\n\nmax_queued\x18\x03 \x01(\x05\x12\x10\n\x08software\x18\x04 \x01(\t\"V\n\x04Part\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x1b\n\x04info\x18\x03 \x01(\x0b\x32\r.kino.v1.Info\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xa0\x01\n\x0eGenerationSpec\x12-\n\rtext_to_video\x18\x01 \x01(\x0b\x32\x14.kino.v1.TextToVideoH\x00\x12-\n\rtext_to_image\x18\x02 \x01(\x0b\x32\x14.kino.v1.TextToImageH\x00\x12%\n\x08pipeline\x18\x03 \x01(\x0b\x32\x11.kino.v1.PipelineH\x00\x42\t\n\x07product\"\x80\x02\n\x0bTextToVideo\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x14\n\x07seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03\x66ps\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x10\n\x06\x61spect\x18\x05 \x01(\tH\x00\x12\x1f\n\x06pixels\x18\x06 \x01(\x0b\x32\r.kino.v1.SizeH\x00\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12#\n\x08sampling\x18\x08 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x10\n\x08verbatim\x18\t \x01(\x08\x42\x06\n\x04sizeB\n\n\x08_secondsB\x06\n\x04_fpsB\x07\n\x05_seed\"\xc4\x01\n\x0bTextToImage\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x10\n\x06\x61spect\x18\x03 \x01(\tH\x00\x12\x1f\n\x06pixels\x18\x04 \x01(\x0b\x32\r.kino.v1.SizeH\x00\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12#\n\x08sampling\x18\x06 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x10\n\x08verbatim\x18\x07 \x01(\x08\x42\x06\n\x04sizeB\x07\n\x05_seed\"\x80\x01\n\x08Pipeline\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.kino.v1.PipelineNode\x12$\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32\x15.kino.v1.PipelineEdge\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.kino.v1.PipelineOutput\"\xc2\x02\n\x0cPipelineNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07rewrite\x18\x02 \x01(\x0b\x32\x17.kino.v1.RewriteRequestH\x00\x12(\n\x06\x65ncode\x18\x03 \x01(\x0b\x32\x16.kino.v1.EncodeRequestH\x00\x12,\n\x08generate\x18\x04 \x01(\x0b\x32\x18.kino.v1.GenerateRequestH\x00\x12\x36\n\ntae_encode\x18\x05 \x01(\x0b\x32 .kino.v1.TaeServiceEncodeRequestH\x00\x12\x36\n\ntae_decode\x18\x06 \x01(\x0b\x32 .kino.v1.TaeServiceDecodeRequestH\x00\x12(\n\x06\x65xport\x18\x07 \x01(\x0b\x32\x16.kino.v1.ExportRequestH\x00\x42\x06\n\x04\x63\x61ll\"#\n\x04Port\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\"L\n\x0cPipelineEdge\x12\x1d\n\x06source\x18\x01 \x01(\x0b\x32\r.kino.v1.Port\x12\x1d\n\x06target\x18\x02 \x01(\x0b\x32\r.kino.v1.Port\"=\n\x0ePipelineOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06source\x18\x02 \x01(\x0b\x32\r.kino.v1.Port\"U\n\rExportRequest\x12\x1d\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12%\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x15.kino.v1.ExportFormat\"V\n\x0e\x45xportResponse\x12\x1d\n\x05media\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12%\n\rcontact_sheet\x18\x02 \x01(\x0b\x32\x0e.kino.v1.Media\"\x82\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.kino.v1.StageState\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\n\n\x02of\x18\x05 \x01(\x05\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\"K\n\x08\x41rtifact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05media\x18\x02 \x01(\x0b\x32\x0e.kino.v1.Media\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"]\n\x06Record\x12#\n\x08pipeline\x18\x01 \x01(\x0b\x32\x11.kino.v1.Pipeline\x12\x1c\n\x05parts\x18\x02 \x03(\x0b\x32\r.kino.v1.Info\x12\x10\n\x08software\x18\x03 \x01(\t\"\x8e\x04\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.kino.v1.GenerationState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04spec\x18\x07 \x01(\x0b\x32\x17.kino.v1.GenerationSpec\x12\x1e\n\x06stages\x18\x08 \x03(\x0b\x32\x0e.kino.v1.Stage\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12$\n\tartifacts\x18\n \x03(\x0b\x32\x11.kino.v1.Artifact\x12\x18\n\x10rewritten_prompt\x18\x0b \x01(\t\x12,\n\rsubstitutions\x18\x0c \x03(\x0b\x32\x15.kino.v1.Substitution\x12\x0c\n\x04seed\x18\r \x01(\x03\x12\x1f\n\x06record\x18\x0e \x01(\x0b\x32\x0f.kino.v1.Record\x12 \n\x18rewriter_fallback_reason\x18\x0f \x01(\t\"h\n\x17\x43reateGenerationRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.kino.v1.GenerationSpec\x12\r\n\x05\x66resh\x18\x03 \x01(\x08\"C\n\x18\x43reateGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"\"\n\x14GetGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x15GetGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"i\n\x16ListGenerationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.kino.v1.GenerationState\"\\\n\x17ListGenerationsResponse\x12(\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x13.kino.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x16WatchGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"B\n\x17WatchGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"%\n\x17\x43\x61ncelGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x18\x43\x61ncelGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"%\n\x17\x44\x65leteGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteGenerationResponse\"6\n\x0cUploadHeader\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\\\n\x15UploadArtifactRequest\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.kino.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"K\n\x16UploadArtifactResponse\x12\x1d\n\x05media\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"<\n\x17\x44ownloadArtifactRequest\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\"=\n\x18\x44ownloadArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03*^\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_FILM\x10\x01\x12\x17\n\x13\x45XPORT_FORMAT_IMAGE\x10\x02*\xcb\x01\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17GENERATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18GENERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aGENERATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17GENERATION_STATE_FAILED\x10\x04\x12\x1e\n\x1aGENERATION_STATE_CANCELLED\x10\x05*\xc1\x01\n\nStageState\x12\x1b\n\x17STAGE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STAGE_STATE_PENDING\x10\x01\x12\x16\n\x12STAGE_STATE_QUEUED\x10\x02\x12\x17\n\x13STAGE_STATE_RUNNING\x10\x03\x12\x19\n\x15STAGE_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12STAGE_STATE_FAILED\x10\x05\x12\x19\n\x15STAGE_STATE_CANCELLED\x10\x06\x32\xa0\x06\n\x0cGraphService\x12W\n\x08\x44\x65scribe\x12$.kino.v1.GraphServiceDescribeRequest\x1a%.kino.v1.GraphServiceDescribeResponse\x12W\n\x10\x43reateGeneration\x12 .kino.v1.CreateGenerationRequest\x1a!.kino.v1.CreateGenerationResponse\x12N\n\rGetGeneration\x12\x1d.kino.v1.GetGenerationRequest\x1a\x1e.kino.v1.GetGenerationResponse\x12T\n\x0fListGenerations\x12\x1f.kino.v1.ListGenerationsRequest\x1a .kino.v1.ListGenerationsResponse\x12V\n\x0fWatchGeneration\x12\x1f.kino.v1.WatchGenerationRequest\x1a .kino.v1.WatchGenerationResponse0\x01\x12W\n\x10\x43\x61ncelGeneration\x12 .kino.v1.CancelGenerationRequest\x1a!.kino.v1.CancelGenerationResponse\x12W\n\x10\x44\x65leteGeneration\x12 .kino.v1.DeleteGenerationRequest\x1a!.kino.v1.DeleteGenerationResponse\x12S\n\x0eUploadArtifact\x12\x1e.kino.v1.UploadArtifactRequest\x1a\x1f.kino.v1.UploadArtifactResponse(\x01\x12Y\n\x10\x44ownloadArtifact\x12 .kino.v1.DownloadArtifactRequest\x1a!.kino.v1.DownloadArtifactResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13kino/v1/graph.proto\x12\x07kino.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13kino/v1/audio.proto\x1a\x15kino/v1/encoder.proto\x1a\x17kino/v1/generator.proto\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/rewriter.proto\x1a\x11kino/v1/tae.proto\"\x1d\n\x1bGraphServiceDescribeRequest\"u\n\x1cGraphServiceDescribeResponse\x12\x1c\n\x05parts\x18\x01 \x03(\x0b\x32\r.kino.v1.Part\x12\x11\n\tmax_nodes\x18\x02 \x01(\x05\x12\x12\n\nmax_queued\x18\x03 \x01(\x05\x12\x10\n\x08software\x18\x04 \x01(\t\"V\n\x04Part\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x1b\n\x04info\x18\x03 \x01(\x0b\x32\r.kino.v1.Info\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\x82\x02\n\x0eGenerationSpec\x12-\n\rtext_to_video\x18\x01 \x01(\x0b\x32\x14.kino.v1.TextToVideoH\x00\x12-\n\rtext_to_image\x18\x02 \x01(\x0b\x32\x14.kino.v1.TextToImageH\x00\x12%\n\x08pipeline\x18\x03 \x01(\x0b\x32\x11.kino.v1.PipelineH\x00\x12\x31\n\x0fsound_for_video\x18\x04 \x01(\x0b\x32\x16.kino.v1.SoundForVideoH\x00\x12-\n\rtext_to_sound\x18\x05 \x01(\x0b\x32\x14.kino.v1.TextToSoundH\x00\x42\t\n\x07product\"\x80\x02\n\x0bTextToVideo\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x14\n\x07seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03\x66ps\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x10\n\x06\x61spect\x18\x05 \x01(\tH\x00\x12\x1f\n\x06pixels\x18\x06 \x01(\x0b\x32\r.kino.v1.SizeH\x00\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12#\n\x08sampling\x18\x08 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x10\n\x08verbatim\x18\t \x01(\x08\x42\x06\n\x04sizeB\n\n\x08_secondsB\x06\n\x04_fpsB\x07\n\x05_seed\"\xc4\x01\n\x0bTextToImage\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x10\n\x06\x61spect\x18\x03 \x01(\tH\x00\x12\x1f\n\x06pixels\x18\x04 \x01(\x0b\x32\r.kino.v1.SizeH\x00\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12#\n\x08sampling\x18\x06 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x10\n\x08verbatim\x18\x07 \x01(\x08\x42\x06\n\x04sizeB\x07\n\x05_seed\"\x93\x01\n\rSoundForVideo\x12\x1d\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05music\x18\x03 \x01(\t\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12#\n\x08sampling\x18\x05 \x01(\x0b\x32\x11.kino.v1.SamplingB\x07\n\x05_seed\"\xbb\x01\n\x0bTextToSound\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\x12\r\n\x05music\x18\x02 \x01(\t\x12\x14\n\x07seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12#\n\x08sampling\x18\x05 \x01(\x0b\x32\x11.kino.v1.Sampling\x12%\n\x06\x66ormat\x18\x06 \x01(\x0e\x32\x15.kino.v1.ExportFormatB\n\n\x08_secondsB\x07\n\x05_seed\"\x80\x01\n\x08Pipeline\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.kino.v1.PipelineNode\x12$\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32\x15.kino.v1.PipelineEdge\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.kino.v1.PipelineOutput\"\xf9\x02\n\x0cPipelineNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07rewrite\x18\x02 \x01(\x0b\x32\x17.kino.v1.RewriteRequestH\x00\x12(\n\x06\x65ncode\x18\x03 \x01(\x0b\x32\x16.kino.v1.EncodeRequestH\x00\x12,\n\x08generate\x18\x04 \x01(\x0b\x32\x18.kino.v1.GenerateRequestH\x00\x12\x36\n\ntae_encode\x18\x05 \x01(\x0b\x32 .kino.v1.TaeServiceEncodeRequestH\x00\x12\x36\n\ntae_decode\x18\x06 \x01(\x0b\x32 .kino.v1.TaeServiceDecodeRequestH\x00\x12(\n\x06\x65xport\x18\x07 \x01(\x0b\x32\x16.kino.v1.ExportRequestH\x00\x12\x35\n\x05sound\x18\x08 \x01(\x0b\x32$.kino.v1.AudioServiceGenerateRequestH\x00\x42\x06\n\x04\x63\x61ll\"#\n\x04Port\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\"L\n\x0cPipelineEdge\x12\x1d\n\x06source\x18\x01 \x01(\x0b\x32\r.kino.v1.Port\x12\x1d\n\x06target\x18\x02 \x01(\x0b\x32\r.kino.v1.Port\"=\n\x0ePipelineOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06source\x18\x02 \x01(\x0b\x32\r.kino.v1.Port\"\x9c\x01\n\rExportRequest\x12\x1d\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12%\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x15.kino.v1.ExportFormat\x12\x1d\n\x05sound\x18\x03 \x01(\x0b\x32\x0e.kino.v1.Media\x12&\n\x07\x66igures\x18\x04 \x01(\x0b\x32\x15.kino.v1.SoundFigures\"~\n\x0e\x45xportResponse\x12\x1d\n\x05media\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12%\n\rcontact_sheet\x18\x02 \x01(\x0b\x32\x0e.kino.v1.Media\x12&\n\x07\x66igures\x18\x03 \x01(\x0b\x32\x15.kino.v1.SoundFigures\"\x82\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.kino.v1.StageState\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\n\n\x02of\x18\x05 \x01(\x05\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\"q\n\x08\x41rtifact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05media\x18\x02 \x01(\x0b\x32\x0e.kino.v1.Media\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12$\n\x05sound\x18\x04 \x01(\x0b\x32\x15.kino.v1.SoundFigures\"]\n\x06Record\x12#\n\x08pipeline\x18\x01 \x01(\x0b\x32\x11.kino.v1.Pipeline\x12\x1c\n\x05parts\x18\x02 \x03(\x0b\x32\r.kino.v1.Info\x12\x10\n\x08software\x18\x03 \x01(\t\"\x8e\x04\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.kino.v1.GenerationState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04spec\x18\x07 \x01(\x0b\x32\x17.kino.v1.GenerationSpec\x12\x1e\n\x06stages\x18\x08 \x03(\x0b\x32\x0e.kino.v1.Stage\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12$\n\tartifacts\x18\n \x03(\x0b\x32\x11.kino.v1.Artifact\x12\x18\n\x10rewritten_prompt\x18\x0b \x01(\t\x12,\n\rsubstitutions\x18\x0c \x03(\x0b\x32\x15.kino.v1.Substitution\x12\x0c\n\x04seed\x18\r \x01(\x03\x12\x1f\n\x06record\x18\x0e \x01(\x0b\x32\x0f.kino.v1.Record\x12 \n\x18rewriter_fallback_reason\x18\x0f \x01(\t\"h\n\x17\x43reateGenerationRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.kino.v1.GenerationSpec\x12\r\n\x05\x66resh\x18\x03 \x01(\x08\"C\n\x18\x43reateGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"\"\n\x14GetGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x15GetGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"i\n\x16ListGenerationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.kino.v1.GenerationState\"\\\n\x17ListGenerationsResponse\x12(\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x13.kino.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x16WatchGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"B\n\x17WatchGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"%\n\x17\x43\x61ncelGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x18\x43\x61ncelGenerationResponse\x12\'\n\ngeneration\x18\x01 \x01(\x0b\x32\x13.kino.v1.Generation\"%\n\x17\x44\x65leteGenerationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteGenerationResponse\"6\n\x0cUploadHeader\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\\\n\x15UploadArtifactRequest\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.kino.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"K\n\x16UploadArtifactResponse\x12\x1d\n\x05media\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"<\n\x17\x44ownloadArtifactRequest\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\"=\n\x18\x44ownloadArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03*\xbc\x01\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_FILM\x10\x01\x12\x17\n\x13\x45XPORT_FORMAT_IMAGE\x10\x02\x12\x16\n\x12\x45XPORT_FORMAT_COPY\x10\x03\x12\x15\n\x11\x45XPORT_FORMAT_WAV\x10\x04\x12\x16\n\x12\x45XPORT_FORMAT_FLAC\x10\x05\x12\x15\n\x11\x45XPORT_FORMAT_M4A\x10\x06*\xcb\x01\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17GENERATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18GENERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aGENERATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17GENERATION_STATE_FAILED\x10\x04\x12\x1e\n\x1aGENERATION_STATE_CANCELLED\x10\x05*\xc1\x01\n\nStageState\x12\x1b\n\x17STAGE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STAGE_STATE_PENDING\x10\x01\x12\x16\n\x12STAGE_STATE_QUEUED\x10\x02\x12\x17\n\x13STAGE_STATE_RUNNING\x10\x03\x12\x19\n\x15STAGE_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12STAGE_STATE_FAILED\x10\x05\x12\x19\n\x15STAGE_STATE_CANCELLED\x10\x06\x32\xa0\x06\n\x0cGraphService\x12W\n\x08\x44\x65scribe\x12$.kino.v1.GraphServiceDescribeRequest\x1a%.kino.v1.GraphServiceDescribeResponse\x12W\n\x10\x43reateGeneration\x12 .kino.v1.CreateGenerationRequest\x1a!.kino.v1.CreateGenerationResponse\x12N\n\rGetGeneration\x12\x1d.kino.v1.GetGenerationRequest\x1a\x1e.kino.v1.GetGenerationResponse\x12T\n\x0fListGenerations\x12\x1f.kino.v1.ListGenerationsRequest\x1a .kino.v1.ListGenerationsResponse\x12V\n\x0fWatchGeneration\x12\x1f.kino.v1.WatchGenerationRequest\x1a .kino.v1.WatchGenerationResponse0\x01\x12W\n\x10\x43\x61ncelGeneration\x12 .kino.v1.CancelGenerationRequest\x1a!.kino.v1.CancelGenerationResponse\x12W\n\x10\x44\x65leteGeneration\x12 .kino.v1.DeleteGenerationRequest\x1a!.kino.v1.DeleteGenerationResponse\x12S\n\x0eUploadArtifact\x12\x1e.kino.v1.UploadArtifactRequest\x1a\x1f.kino.v1.UploadArtifactResponse(\x01\x12Y\n\x10\x44ownloadArtifact\x12 .kino.v1.DownloadArtifactRequest\x1a!.kino.v1.DownloadArtifactResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kino.v1.graph_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPORTFORMAT']._serialized_start=3859
-  _globals['_EXPORTFORMAT']._serialized_end=3953
-  _globals['_GENERATIONSTATE']._serialized_start=3956
-  _globals['_GENERATIONSTATE']._serialized_end=4159
-  _globals['_STAGESTATE']._serialized_start=4162
-  _globals['_STAGESTATE']._serialized_end=4355
-  _globals['_GRAPHSERVICEDESCRIBEREQUEST']._serialized_start=222
-  _globals['_GRAPHSERVICEDESCRIBEREQUEST']._serialized_end=251
-  _globals['_GRAPHSERVICEDESCRIBERESPONSE']._serialized_start=253
-  _globals['_GRAPHSERVICEDESCRIBERESPONSE']._serialized_end=370
-  _globals['_PART']._serialized_start=372
-  _globals['_PART']._serialized_end=458
-  _globals['_GENERATIONSPEC']._serialized_start=461
-  _globals['_GENERATIONSPEC']._serialized_end=621
-  _globals['_TEXTTOVIDEO']._serialized_start=624
-  _globals['_TEXTTOVIDEO']._serialized_end=880
-  _globals['_TEXTTOIMAGE']._serialized_start=883
-  _globals['_TEXTTOIMAGE']._serialized_end=1079
-  _globals['_PIPELINE']._serialized_start=1082
-  _globals['_PIPELINE']._serialized_end=1210
-  _globals['_PIPELINENODE']._serialized_start=1213
-  _globals['_PIPELINENODE']._serialized_end=1535
-  _globals['_PORT']._serialized_start=1537
-  _globals['_PORT']._serialized_end=1572
-  _globals['_PIPELINEEDGE']._serialized_start=1574
-  _globals['_PIPELINEEDGE']._serialized_end=1650
-  _globals['_PIPELINEOUTPUT']._serialized_start=1652
-  _globals['_PIPELINEOUTPUT']._serialized_end=1713
-  _globals['_EXPORTREQUEST']._serialized_start=1715
-  _globals['_EXPORTREQUEST']._serialized_end=1800
-  _globals['_EXPORTRESPONSE']._serialized_start=1802
-  _globals['_EXPORTRESPONSE']._serialized_end=1888
-  _globals['_STAGE']._serialized_start=1891
-  _globals['_STAGE']._serialized_end=2021
-  _globals['_ARTIFACT']._serialized_start=2023
-  _globals['_ARTIFACT']._serialized_end=2098
-  _globals['_RECORD']._serialized_start=2100
-  _globals['_RECORD']._serialized_end=2193
-  _globals['_GENERATION']._serialized_start=2196
-  _globals['_GENERATION']._serialized_end=2722
-  _globals['_CREATEGENERATIONREQUEST']._serialized_start=2724
-  _globals['_CREATEGENERATIONREQUEST']._serialized_end=2828
-  _globals['_CREATEGENERATIONRESPONSE']._serialized_start=2830
-  _globals['_CREATEGENERATIONRESPONSE']._serialized_end=2897
-  _globals['_GETGENERATIONREQUEST']._serialized_start=2899
-  _globals['_GETGENERATIONREQUEST']._serialized_end=2933
-  _globals['_GETGENERATIONRESPONSE']._serialized_start=2935
-  _globals['_GETGENERATIONRESPONSE']._serialized_end=2999
-  _globals['_LISTGENERATIONSREQUEST']._serialized_start=3001
-  _globals['_LISTGENERATIONSREQUEST']._serialized_end=3106
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=3108
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=3200
-  _globals['_WATCHGENERATIONREQUEST']._serialized_start=3202
-  _globals['_WATCHGENERATIONREQUEST']._serialized_end=3262
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=3264
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=3330
-  _globals['_CANCELGENERATIONREQUEST']._serialized_start=3332
-  _globals['_CANCELGENERATIONREQUEST']._serialized_end=3369
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=3371
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=3438
-  _globals['_DELETEGENERATIONREQUEST']._serialized_start=3440
-  _globals['_DELETEGENERATIONREQUEST']._serialized_end=3477
-  _globals['_DELETEGENERATIONRESPONSE']._serialized_start=3479
-  _globals['_DELETEGENERATIONRESPONSE']._serialized_end=3505
-  _globals['_UPLOADHEADER']._serialized_start=3507
-  _globals['_UPLOADHEADER']._serialized_end=3561
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=3563
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=3655
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=3657
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=3732
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=3734
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=3794
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=3796
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=3857
-  _globals['_GRAPHSERVICE']._serialized_start=4358
-  _globals['_GRAPHSERVICE']._serialized_end=5158
+  _globals['_EXPORTFORMAT']._serialized_start=4524
+  _globals['_EXPORTFORMAT']._serialized_end=4712
+  _globals['_GENERATIONSTATE']._serialized_start=4715
+  _globals['_GENERATIONSTATE']._serialized_end=4918
+  _globals['_STAGESTATE']._serialized_start=4921
+  _globals['_STAGESTATE']._serialized_end=5114
+  _globals['_GRAPHSERVICEDESCRIBEREQUEST']._serialized_start=243
+  _globals['_GRAPHSERVICEDESCRIBEREQUEST']._serialized_end=272
+  _globals['_GRAPHSERVICEDESCRIBERESPONSE']._serialized_start=274
+  _globals['_GRAPHSERVICEDESCRIBERESPONSE']._serialized_end=391
+  _globals['_PART']._serialized_start=393
+  _globals['_PART']._serialized_end=479
+  _globals['_GENERATIONSPEC']._serialized_start=482
+  _globals['_GENERATIONSPEC']._serialized_end=740
+  _globals['_TEXTTOVIDEO']._serialized_start=743
+  _globals['_TEXTTOVIDEO']._serialized_end=999
+  _globals['_TEXTTOIMAGE']._serialized_start=1002
+  _globals['_TEXTTOIMAGE']._serialized_end=1198
+  _globals['_SOUNDFORVIDEO']._serialized_start=1201
+  _globals['_SOUNDFORVIDEO']._serialized_end=1348
+  _globals['_TEXTTOSOUND']._serialized_start=1351
+  _globals['_TEXTTOSOUND']._serialized_end=1538
+  _globals['_PIPELINE']._serialized_start=1541
+  _globals['_PIPELINE']._serialized_end=1669
+  _globals['_PIPELINENODE']._serialized_start=1672
+  _globals['_PIPELINENODE']._serialized_end=2049
+  _globals['_PORT']._serialized_start=2051
+  _globals['_PORT']._serialized_end=2086
+  _globals['_PIPELINEEDGE']._serialized_start=2088
+  _globals['_PIPELINEEDGE']._serialized_end=2164
+  _globals['_PIPELINEOUTPUT']._serialized_start=2166
+  _globals['_PIPELINEOUTPUT']._serialized_end=2227
+  _globals['_EXPORTREQUEST']._serialized_start=2230
+  _globals['_EXPORTREQUEST']._serialized_end=2386
+  _globals['_EXPORTRESPONSE']._serialized_start=2388
+  _globals['_EXPORTRESPONSE']._serialized_end=2514
+  _globals['_STAGE']._serialized_start=2517
+  _globals['_STAGE']._serialized_end=2647
+  _globals['_ARTIFACT']._serialized_start=2649
+  _globals['_ARTIFACT']._serialized_end=2762
+  _globals['_RECORD']._serialized_start=2764
+  _globals['_RECORD']._serialized_end=2857
+  _globals['_GENERATION']._serialized_start=2860
+  _globals['_GENERATION']._serialized_end=3386
+  _globals['_CREATEGENERATIONREQUEST']._serialized_start=3388
+  _globals['_CREATEGENERATIONREQUEST']._serialized_end=3492
+  _globals['_CREATEGENERATIONRESPONSE']._serialized_start=3494
+  _globals['_CREATEGENERATIONRESPONSE']._serialized_end=3561
+  _globals['_GETGENERATIONREQUEST']._serialized_start=3563
+  _globals['_GETGENERATIONREQUEST']._serialized_end=3597
+  _globals['_GETGENERATIONRESPONSE']._serialized_start=3599
+  _globals['_GETGENERATIONRESPONSE']._serialized_end=3663
+  _globals['_LISTGENERATIONSREQUEST']._serialized_start=3665
+  _globals['_LISTGENERATIONSREQUEST']._serialized_end=3770
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=3772
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=3864
+  _globals['_WATCHGENERATIONREQUEST']._serialized_start=3866
+  _globals['_WATCHGENERATIONREQUEST']._serialized_end=3926
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=3928
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=3994
+  _globals['_CANCELGENERATIONREQUEST']._serialized_start=3996
+  _globals['_CANCELGENERATIONREQUEST']._serialized_end=4033
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=4035
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=4102
+  _globals['_DELETEGENERATIONREQUEST']._serialized_start=4104
+  _globals['_DELETEGENERATIONREQUEST']._serialized_end=4141
+  _globals['_DELETEGENERATIONRESPONSE']._serialized_start=4143
+  _globals['_DELETEGENERATIONRESPONSE']._serialized_end=4169
+  _globals['_UPLOADHEADER']._serialized_start=4171
+  _globals['_UPLOADHEADER']._serialized_end=4225
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=4227
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=4319
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=4321
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=4396
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=4398
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=4458
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=4460
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=4521
+  _globals['_GRAPHSERVICE']._serialized_start=5117
+  _globals['_GRAPHSERVICE']._serialized_end=5917
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from kino.v1 import audio_pb2 as _audio_pb2
 from kino.v1 import encoder_pb2 as _encoder_pb2
 from kino.v1 import generator_pb2 as _generator_pb2
 from kino.v1 import info_pb2 as _info_pb2
@@ -39,6 +40,16 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """H.264 in MP4, yuv420p, faststart ("video/mp4")."""
     EXPORT_FORMAT_IMAGE: _ExportFormat.ValueType  # 2
     """The first frame as PNG ("image/png")."""
+    EXPORT_FORMAT_COPY: _ExportFormat.ValueType  # 3
+    """The video's own pictures in MP4, not encoded again; as EXPORT_FORMAT_FILM where MP4 does not hold them as they are
+    ("video/mp4").
+    """
+    EXPORT_FORMAT_WAV: _ExportFormat.ValueType  # 4
+    """The sound alone as 32-bit floats ("audio/wav")."""
+    EXPORT_FORMAT_FLAC: _ExportFormat.ValueType  # 5
+    """The sound alone as 24 bits without loss ("audio/flac")."""
+    EXPORT_FORMAT_M4A: _ExportFormat.ValueType  # 6
+    """The sound alone as AAC in MP4 ("audio/mp4")."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """Form of an exported file."""
@@ -49,6 +60,16 @@ EXPORT_FORMAT_FILM: ExportFormat.ValueType  # 1
 """H.264 in MP4, yuv420p, faststart ("video/mp4")."""
 EXPORT_FORMAT_IMAGE: ExportFormat.ValueType  # 2
 """The first frame as PNG ("image/png")."""
+EXPORT_FORMAT_COPY: ExportFormat.ValueType  # 3
+"""The video's own pictures in MP4, not encoded again; as EXPORT_FORMAT_FILM where MP4 does not hold them as they are
+("video/mp4").
+"""
+EXPORT_FORMAT_WAV: ExportFormat.ValueType  # 4
+"""The sound alone as 32-bit floats ("audio/wav")."""
+EXPORT_FORMAT_FLAC: ExportFormat.ValueType  # 5
+"""The sound alone as 24 bits without loss ("audio/flac")."""
+EXPORT_FORMAT_M4A: ExportFormat.ValueType  # 6
+"""The sound alone as AAC in MP4 ("audio/mp4")."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 class _GenerationState:
@@ -225,6 +246,8 @@ class GenerationSpec(_message.Message):
     TEXT_TO_VIDEO_FIELD_NUMBER: _builtins.int
     TEXT_TO_IMAGE_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
+    SOUND_FOR_VIDEO_FIELD_NUMBER: _builtins.int
+    TEXT_TO_SOUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text_to_video(self) -> Global___TextToVideo:
         """A film of a sentence."""
@@ -237,18 +260,28 @@ class GenerationSpec(_message.Message):
     def pipeline(self) -> Global___Pipeline:
         """A pipeline of the client's own."""
 
+    @_builtins.property
+    def sound_for_video(self) -> Global___SoundForVideo:
+        """A video with the sound that belongs to it."""
+
+    @_builtins.property
+    def text_to_sound(self) -> Global___TextToSound:
+        """A sound of words."""
+
     def __init__(
         self,
         *,
         text_to_video: Global___TextToVideo | None = ...,
         text_to_image: Global___TextToImage | None = ...,
         pipeline: Global___Pipeline | None = ...,
+        sound_for_video: Global___SoundForVideo | None = ...,
+        text_to_sound: Global___TextToSound | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "text_to_image", b"text_to_image", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "text_to_image", b"text_to_image", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline"]  # noqa: Y015
+    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound"]  # noqa: Y015
     _WhichOneofArgType_product: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_product) -> _WhichOneofReturnType_product | None: ...
 
@@ -385,6 +418,101 @@ class TextToImage(_message.Message):
 Global___TextToImage: _TypeAlias = TextToImage  # noqa: Y015
 
 @_typing.final
+class SoundForVideo(_message.Message):
+    """A video with the sound that belongs to it: its pictures as they are, in MP4."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIDEO_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MUSIC_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    description: _builtins.str
+    """What is heard, effects and ambience, in free words; empty to go by the video alone."""
+    music: _builtins.str
+    """Style and mood of the music, in free words; empty for no music."""
+    seed: _builtins.int
+    """Seed of the noise, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    @_builtins.property
+    def video(self) -> _media_pb2.Media:
+        """The video, of at least two frames and within Limits.seconds; the sound that it has is replaced."""
+
+    @_builtins.property
+    def sampling(self) -> _generator_pb2.Sampling:
+        """How the flow is integrated."""
+
+    def __init__(
+        self,
+        *,
+        video: _media_pb2.Media | None = ...,
+        description: _builtins.str = ...,
+        music: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        sampling: _generator_pb2.Sampling | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "sampling", b"sampling", "seed", b"seed", "video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "description", b"description", "music", b"music", "sampling", b"sampling", "seed", b"seed", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___SoundForVideo: _TypeAlias = SoundForVideo  # noqa: Y015
+
+@_typing.final
+class TextToSound(_message.Message):
+    """A sound of words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MUSIC_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    description: _builtins.str
+    """What is heard, effects and ambience, in free words; may be empty where there is music."""
+    music: _builtins.str
+    """Style and mood of the music, in free words; empty for no music."""
+    seconds: _builtins.float
+    """Length in seconds, within Limits.seconds; unset for the preset's own."""
+    seed: _builtins.int
+    """Seed of the noise, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    format: Global___ExportFormat.ValueType
+    """Form of the file: WAV, FLAC or M4A; unset for WAV."""
+    @_builtins.property
+    def sampling(self) -> _generator_pb2.Sampling:
+        """How the flow is integrated."""
+
+    def __init__(
+        self,
+        *,
+        description: _builtins.str = ...,
+        music: _builtins.str = ...,
+        seconds: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        sampling: _generator_pb2.Sampling | None = ...,
+        format: Global___ExportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_seed", b"_seed", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_seed", b"_seed", "description", b"description", "format", b"format", "music", b"music", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___TextToSound: _TypeAlias = TextToSound  # noqa: Y015
+
+@_typing.final
 class Pipeline(_message.Message):
     """Calls and how their outputs flow into each other's inputs: an acyclic graph."""
 
@@ -433,6 +561,7 @@ class PipelineNode(_message.Message):
     TAE_ENCODE_FIELD_NUMBER: _builtins.int
     TAE_DECODE_FIELD_NUMBER: _builtins.int
     EXPORT_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name within the pipeline: 1 to 63 of a-z, 0-9, "_" and "-"."""
     @_builtins.property
@@ -459,6 +588,10 @@ class PipelineNode(_message.Message):
     def export(self) -> Global___ExportRequest:
         """Done by the graph itself."""
 
+    @_builtins.property
+    def sound(self) -> _audio_pb2.AudioServiceGenerateRequest:
+        """AudioService.Generate."""
+
     def __init__(
         self,
         *,
@@ -469,12 +602,13 @@ class PipelineNode(_message.Message):
         tae_encode: _tae_pb2.TaeServiceEncodeRequest | None = ...,
         tae_decode: _tae_pb2.TaeServiceDecodeRequest | None = ...,
         export: Global___ExportRequest | None = ...,
+        sound: _audio_pb2.AudioServiceGenerateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "rewrite", b"rewrite", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "name", b"name", "rewrite", b"rewrite", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "name", b"name", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -566,27 +700,39 @@ Global___PipelineOutput: _TypeAlias = PipelineOutput  # noqa: Y015
 
 @_typing.final
 class ExportRequest(_message.Message):
-    """Turns a lossless video between stages into files for people."""
+    """Turns what stages give each other into files for people."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VIDEO_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
     """What to make of it."""
     @_builtins.property
     def video(self) -> _media_pb2.Media:
-        """The lossless video."""
+        """The video; not read for sound alone."""
+
+    @_builtins.property
+    def sound(self) -> _media_pb2.Media:
+        """The sound: for a film round(frames / fps x 48000) samples, which become its only track. Unset for a silent film."""
+
+    @_builtins.property
+    def figures(self) -> _audio_pb2.SoundFigures:
+        """What was measured on the sound, passed on with the files."""
 
     def __init__(
         self,
         *,
         video: _media_pb2.Media | None = ...,
         format: Global___ExportFormat.ValueType = ...,
+        sound: _media_pb2.Media | None = ...,
+        figures: _audio_pb2.SoundFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "sound", b"sound", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "format", b"format", "sound", b"sound", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,23 +746,29 @@ class ExportResponse(_message.Message):
 
     MEDIA_FIELD_NUMBER: _builtins.int
     CONTACT_SHEET_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def media(self) -> _media_pb2.Media:
-        """The film or the picture."""
+        """The film, the picture or the sound."""
 
     @_builtins.property
     def contact_sheet(self) -> _media_pb2.Media:
-        """Contact sheet of the film ("image/png"); unset for a picture."""
+        """Contact sheet of the film ("image/png"); set for EXPORT_FORMAT_FILM alone."""
+
+    @_builtins.property
+    def figures(self) -> _audio_pb2.SoundFigures:
+        """What was measured on the sound (ExportRequest.figures); unset where there is none."""
 
     def __init__(
         self,
         *,
         media: _media_pb2.Media | None = ...,
         contact_sheet: _media_pb2.Media | None = ...,
+        figures: _audio_pb2.SoundFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contact_sheet", b"contact_sheet", "media", b"media"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact_sheet", b"contact_sheet", "figures", b"figures", "media", b"media"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_sheet", b"contact_sheet", "media", b"media"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_sheet", b"contact_sheet", "figures", b"figures", "media", b"media"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,6 +829,7 @@ class Artifact(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     MEDIA_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the pipeline's output, for example "film"."""
     size_bytes: _builtins.int
@@ -685,16 +838,21 @@ class Artifact(_message.Message):
     def media(self) -> _media_pb2.Media:
         """The file, by uri."""
 
+    @_builtins.property
+    def sound(self) -> _audio_pb2.SoundFigures:
+        """What was measured on its sound before it was given out; unset where it has none."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         media: _media_pb2.Media | None = ...,
         size_bytes: _builtins.int = ...,
+        sound: _audio_pb2.SoundFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "sound", b"sound"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "name", b"name", "size_bytes", b"size_bytes", "sound", b"sound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

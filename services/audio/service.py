@@ -12,15 +12,8 @@ from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import InvalidArgumentError
 from kino.footage import probe
-from kino.limits import (
-    MAX_SOUND_FPS,
-    MAX_SOUND_FRAMES,
-    MIN_SOUND_FPS,
-    MIN_SOUND_FRAMES,
-    MIN_SOUND_SECONDS,
-    sound_limits,
-)
-from kino.media import Limits
+from kino.limits import MIN_SOUND_FRAMES, MIN_SOUND_SECONDS, sound_limits
+from kino.media import LONG_VIDEOS, Limits
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
@@ -45,14 +38,6 @@ from services.audio.gate import Sound
 from services.service import ServiceConfig
 
 add_to_server = add_AudioServiceServicer_to_server
-
-_VIDEOS = Limits(
-    max_bytes=1 << 30,
-    max_pixels=4096 * 2304,
-    max_frames=MAX_SOUND_FRAMES,
-    min_fps=MIN_SOUND_FPS,
-    max_fps=MAX_SOUND_FPS,
-)
 
 
 def create(config: ServiceConfig) -> "AudioServicer":
@@ -143,14 +128,14 @@ class AudioServicer(AudioServiceServicer):
     def _video(self, media: Media, files: ExitStack) -> Video:
         remote = Remote(self.config.fetch_urls)
         source = files.enter_context(wire.open_media(media, "video", ("video",), store=self.store, remote=remote))
-        info, maximum = probe(source, _VIDEOS), self.engine.preset.sound.max_seconds
+        info, maximum = probe(source, LONG_VIDEOS), self.engine.preset.sound.max_seconds
         if info.num_frames < MIN_SOUND_FRAMES:
             raise InvalidArgumentError(
                 "video", f"{info.num_frames} frame", f"at least {MIN_SOUND_FRAMES} frames: a still has no sound"
             )
         if info.duration_seconds > maximum:
             raise InvalidArgumentError("video", f"{float(info.duration_seconds):.6g} s", f"at most {maximum} s")
-        return Video(source, info.num_frames, info.fps, _VIDEOS)
+        return Video(source, info.num_frames, info.fps, LONG_VIDEOS)
 
     def _context(self, media: Media) -> Sound:
         limits = Limits(max_seconds=self.engine.preset.sound.max_seconds)

@@ -26,7 +26,7 @@ from kino.interceptors import REQUEST_ID_KEY
 from kino.store import open_store
 from kino.telemetry import request_id
 from kino.v1 import graph_pb2
-from services.graph.calls import CALLS, GRAPH
+from services.graph.calls import CALLS
 from services.graph.director import Director
 from services.graph.engine import Engine
 from services.graph.ledger import Ledger
@@ -168,7 +168,7 @@ def build(config: ServiceConfig, scale: Scale | None = None) -> serve.Applicatio
     )
     callers = {}
     for call in CALLS.values():
-        if call.component != GRAPH:
+        if call.component in config.peers:
             deployment = _deployment(
                 Caller,
                 name=call.name,

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from kino.v1 import (
+    audio_pb2,
+    audio_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
     generator_pb2,
@@ -79,8 +81,12 @@ CALLS = {
             ("latents", "frames"), streams=True, timeout_seconds=3600,
         ),
         Call(
+            "sound", "audio", "Generate", audio_pb2.AudioServiceGenerateRequest, audio_pb2.AudioServiceGenerateResult,
+            ("video|seconds",), streams=True, timeout_seconds=6 * 3600,
+        ),
+        Call(
             "export", GRAPH, "", graph_pb2.ExportRequest, graph_pb2.ExportResponse,
-            ("video",), streams=True, timeout_seconds=3600,
+            ("video|sound",), streams=True, timeout_seconds=3600,
         ),
     )
 }  # fmt: skip
@@ -99,4 +105,5 @@ COMPONENTS = {
     "encoder": Component(encoder_pb2_grpc.EncoderServiceStub, encoder_pb2.EncoderServiceDescribeRequest),
     "generator": Component(generator_pb2_grpc.GeneratorServiceStub, generator_pb2.GeneratorServiceDescribeRequest),
     "tae": Component(tae_pb2_grpc.TaeServiceStub, tae_pb2.TaeServiceDescribeRequest),
+    "audio": Component(audio_pb2_grpc.AudioServiceStub, audio_pb2.AudioServiceDescribeRequest),
 }

@@ -235,9 +235,17 @@ class Director:
                 raise FailedPreconditionError(f"output {name}: {port.node} gave no {port.field}")
             found = self._store.stat(content.uri)
             media = media_pb2.Media(media_type=found.media_type, uri=found.uri)
-            artifacts.append(graph_pb2.Artifact(name=name, media=media, size_bytes=found.size_bytes))
+            made = graph_pb2.Artifact(name=name, media=media, size_bytes=found.size_bytes)
+            if found.media_type.startswith(("audio/", "video/")) and _is_measured(results[port.node]):
+                made.sound.CopyFrom(results[port.node].figures)  # type: ignore[attr-defined]
+            artifacts.append(made)
             self._store.records.write(f"made/{digest_of(found.uri)}", record.SerializeToString())
         return artifacts
+
+
+def _is_measured(result: Message) -> bool:
+    """Tell whether a result comes with figures of its sound."""
+    return "figures" in result.DESCRIPTOR.fields_by_name and result.HasField("figures")
 
 
 def _runs(pid: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import generator_pb2, graph_pb2, info_pb2, tensor_pb2
+from kino.v1 import audio_pb2, generator_pb2, graph_pb2, info_pb2, tensor_pb2
 from services.graph.pipeline import Node, Plan
 
 _CHECKPOINTS = 10  # of one generation: what a crash costs is at most a tenth of its steps
@@ -40,6 +40,8 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
             request.delivery = tensor_pb2.DELIVERY_STORE  # type: ignore[attr-defined]
         if isinstance(request, generator_pb2.GenerateRequest):
             _fill_sampling(request, infos["generator"].limits)
+        if isinstance(request, audio_pb2.AudioServiceGenerateRequest):
+            _fill_sound(request.sampling, infos["audio"].limits)
 
 
 def _fill_sampling(request: generator_pb2.GenerateRequest, limits: info_pb2.Limits) -> None:
@@ -52,6 +54,15 @@ def _fill_sampling(request: generator_pb2.GenerateRequest, limits: info_pb2.Limi
         sampling.guidance = limits.guidance.default_value
     if not request.HasField("checkpoint_every"):
         request.checkpoint_every = max(1, sampling.steps // _CHECKPOINTS)
+
+
+def _fill_sound(sampling: generator_pb2.Sampling, limits: info_pb2.Limits) -> None:
+    if not sampling.HasField("steps"):
+        sampling.steps = limits.steps.default_value
+    if not sampling.HasField("linear_steps"):
+        sampling.linear_steps = sampling.steps
+    if not sampling.HasField("guidance"):
+        sampling.guidance = limits.guidance.default_value
 
 
 def _check_latents(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info]) -> None:

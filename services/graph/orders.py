@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
-from kino import validate
+from kino import bounds, validate
 from kino.errors import InvalidArgumentError
 from kino.remote import NOTHING_REMOTE, Remote, is_url
 from kino.store import Store
@@ -12,11 +13,16 @@ from kino.v1 import graph_pb2, media_pb2
 from services.graph.calls import GRAPH
 from services.graph.fit import check_fit, fill_defaults
 from services.graph.pipeline import Plan, check, contents
-from services.graph.products import text_to_image, text_to_video
+from services.graph.products import sound_for_video, text_to_image, text_to_sound, text_to_video
 from services.graph.products.text import Infos
 from services.graph.rows import Order
 
-_PRODUCTS = {"text_to_video": text_to_video, "text_to_image": text_to_image}
+_PRODUCTS: dict[str, Any] = {
+    "text_to_video": text_to_video,
+    "text_to_image": text_to_image,
+    "sound_for_video": sound_for_video,
+    "text_to_sound": text_to_sound,
+}
 _KEY_BOUND = "1 to 128 printable ASCII characters"
 _SEED_RANGE = 1 << 32  # of drawn seeds: short enough to be read out
 
@@ -87,7 +93,7 @@ async def prepare(key: str, spec: graph_pb2.GenerationSpec, fresh: bool, describ
     return Order(key, spec, fresh, pipeline, seed, _outcome(plan), request_id.get())
 
 
-def _seed(product: graph_pb2.TextToVideo | graph_pb2.TextToImage, field: str) -> int:
+def _seed(product: bounds.Product | bounds.Sound, field: str) -> int:
     if product.HasField("seed"):
         return validate.seed(product.seed, field)
     return secrets.randbelow(_SEED_RANGE)

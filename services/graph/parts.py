@@ -16,6 +16,7 @@ from kino.errors import (
     CallCancelledError,
     DataLossError,
     DeadlineExceededError,
+    FailedPreconditionError,
     KinoError,
     NotFoundError,
     ResourceExhaustedError,
@@ -80,6 +81,7 @@ class GrpcParts:
         """Return what a service says of itself now.
 
         Raises:
+            FailedPreconditionError: the graph has no such service.
             UnavailableError: it does not answer; the message says where it was looked for.
         """
         stub = self._stub(component)
@@ -112,7 +114,7 @@ class GrpcParts:
 
     def _stub(self, component: str) -> Any:
         if component not in self.addresses:
-            raise UnavailableError(f"the graph was given no address of the {component}")
+            raise FailedPreconditionError(f"this graph has no {component} service: it was given no address of one")
         if component not in self._channels:
             self._channels[component] = rpc.channel(self.addresses[component])
         return COMPONENTS[component].stub(self._channels[component])

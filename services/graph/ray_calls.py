@@ -13,7 +13,14 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from kino.errors import KinoError, ResourceExhaustedError, UnavailableError, from_status, to_status
+from kino.errors import (
+    FailedPreconditionError,
+    KinoError,
+    ResourceExhaustedError,
+    UnavailableError,
+    from_status,
+    to_status,
+)
 from kino.telemetry import request_id
 from kino.v1 import generator_pb2, info_pb2, progress_pb2
 from services.graph.calls import CALLS, Call, Event
@@ -78,8 +85,10 @@ class RayParts:
         self._callers = callers
 
     async def describe(self, component: str) -> info_pb2.Info:
-        """Return what a service says of itself now; raises `UnavailableError` where it does not answer."""
-        name = next(call.name for call in CALLS.values() if call.component == component)
+        """Return what a service says of itself now; raises as `GrpcParts.describe`."""
+        name = next((name for name in self._callers if CALLS[name].component == component), None)
+        if name is None:
+            raise FailedPreconditionError(f"this graph has no {component} service: it was given no address of one")
         try:
             kind, data = await self._callers[name].describe.remote()
         except (RayError, RayServeException) as error:

@@ -36,11 +36,10 @@ def create(config: ServiceConfig) -> "GraphService":
     """Return the graph of these settings.
 
     Raises:
-        ValueError: the store's or the ledger's URL is wrong, or a service has no address.
+        ValueError: the store's or the ledger's URL is wrong, or no service has an address.
     """
-    missing = [name for name in COMPONENTS if name not in config.peers]
-    if missing:
-        raise ValueError(f"peers is {', '.join(config.peers) or 'empty'}, must name {', '.join(missing)} too")
+    if not config.peers.keys() & COMPONENTS.keys():
+        raise ValueError(f"peers is {', '.join(config.peers) or 'empty'}, must name some of {', '.join(COMPONENTS)}")
     parse(config.ledger)
     return GraphService(config)
 
@@ -90,7 +89,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         self, request: graph_pb2.GraphServiceDescribeRequest, context: Any
     ) -> graph_pb2.GraphServiceDescribeResponse:
         """Return the parts, those that do not answer with the reason."""
-        parts = await asyncio.gather(*map(self._part, COMPONENTS))
+        parts = await asyncio.gather(*(self._part(name) for name in COMPONENTS if name in self._config.peers))
         return graph_pb2.GraphServiceDescribeResponse(
             parts=parts, max_nodes=MAX_NODES, max_queued=self._max_queued, software=SOFTWARE
         )

@@ -71,3 +71,17 @@ def block(samples: Samples) -> av.AudioFrame:
     made = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono" if len(samples) == 1 else "stereo")
     made.sample_rate, made.pts, made.time_base = 48_000, 0, Fraction(1, 48_000)
     return made
+
+
+def turned(film: bytes, matrix: tuple[int, int, int, int]) -> bytes:
+    """An upright MP4 whose track says to turn it.
+
+    The matrix (a b c d) takes x to a x + c y and y to b x + d y, y downwards (ISO 14496-12, 6.2.2).
+    """
+    before, after = (
+        b"".join((value << shift).to_bytes(4, "big", signed=True) for value, shift in zip(row, shifts, strict=True))
+        for row in ((1, 0, 0, 0, 1, 0, 0, 0, 1), (*matrix[:2], 0, *matrix[2:], 0, 0, 0, 1))
+        for shifts in ((16, 16, 30) * 3,)
+    )
+    track = film.index(b"tkhd")
+    return film[:track] + film[track:].replace(before, after, 1)

@@ -9,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from kino.footage import iter_frames, probe, read_video, transcode
 from kino.media import Limits, VideoInfo, write_video
-from tests.kino.clips import block, greys, noise, picture, tone, write_pictures
+from tests.kino.clips import block, greys, noise, picture, tone, turned, write_pictures
 
 
 @pytest.fixture
@@ -92,18 +92,10 @@ def test_a_film_that_starts_late_starts_at_its_first_picture(tmp_path: Path) -> 
 def test_pictures_are_turned_as_the_file_says(
     tmp_path: Path, matrix: tuple[int, int, int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """The matrix (a b c d) of a track takes x to a x + c y and y to b x + d y, y downwards (ISO 14496-12, 6.2.2)."""
     frames = np.zeros((3, 16, 32, 3), np.uint8)
     frames[:, :8, :8] = 255
     write_video(tmp_path / "clip.mp4", frames, 16, "h264")
-    content = (tmp_path / "clip.mp4").read_bytes()
-    upright, turned = (
-        b"".join((value << shift).to_bytes(4, "big", signed=True) for value, shift in zip(row, shifts, strict=True))
-        for row in ((1, 0, 0, 0, 1, 0, 0, 0, 1), (*matrix[:2], 0, *matrix[2:], 0, 0, 0, 1))
-        for shifts in ((16, 16, 30) * 3,)
-    )
-    track = content.index(b"tkhd")
-    content = content[:track] + content[track:].replace(upright, turned, 1)
+    content = turned((tmp_path / "clip.mp4").read_bytes(), matrix)
     back, _ = read_video(content)
     assert back.shape == (3, *size, 3)
     assert (probe(content).height, probe(content).width) == size

@@ -16,11 +16,12 @@ from services.service import ServiceConfig, load
 
 @dataclass
 class Served:
-    """A running service: its servicer, a channel to it, and its store."""
+    """A running service: its servicer, its address and a channel to it, and its store."""
 
     servicer: Any
     channel: grpc.aio.Channel
     store: Store
+    address: str
 
 
 Serve = Callable[..., Awaitable[Served]]
@@ -47,7 +48,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             stack.push_async_callback(server.stop)
             await servicer.start()
             await server.ready(True)
-            channel = await stack.enter_async_context(rpc.channel(f"127.0.0.1:{port}"))
-            return Served(servicer, channel, open_store(config.store))
+            address = f"127.0.0.1:{port}"
+            channel = await stack.enter_async_context(rpc.channel(address))
+            return Served(servicer, channel, open_store(config.store), address)
 
         yield start

@@ -1,14 +1,17 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kino.footage import read_video
+from kino.errors import InternalError
+from kino.footage import probe, read_video
 from kino.images import decode_image
 from kino.media import Frames, write_video
+from kino.sound import WAV, read_sound, write_sound
 from kino.store import Store
-from kino.v1 import graph_pb2, media_pb2, progress_pb2
+from kino.v1 import audio_pb2, graph_pb2, media_pb2, progress_pb2
 from services.graph.export import Exporter
 
 FILM, IMAGE = graph_pb2.EXPORT_FORMAT_FILM, graph_pb2.EXPORT_FORMAT_IMAGE
@@ -87,3 +90,68 @@ async def test_what_is_no_video_is_refused_and_the_next_export_works(
     with pytest.raises(ValueError, match=r"export\.format"):
         await export(exporter, video, 9)  # type: ignore[arg-type]
     assert (await export(exporter, video, IMAGE))[1].media.uri
+
+
+def tone(store: Store, folder: Path, samples: int) -> media_pb2.Media:
+    wave = (0.3 * np.sin(np.arange(samples) / 20)).astype(np.float32)[None]
+    write_sound(folder / "sound.wav", wave)
+    return media_pb2.Media(media_type=WAV, uri=store.put(folder / "sound.wav", WAV).uri)
+
+
+async def scored(exporter: Exporter, **fields: Any) -> graph_pb2.ExportResponse:
+    *_, last = [event async for event in exporter.export(graph_pb2.ExportRequest(**fields))]
+    assert isinstance(last, graph_pb2.ExportResponse)
+    return last
+
+
+async def test_a_film_has_the_sound_it_was_given_and_passes_its_figures_on(
+    exporter: Exporter, store: Store, video: media_pb2.Media, tmp_path: Path
+) -> None:
+    figures = audio_pb2.SoundFigures(samples=60_000, loudness_lufs=-23, true_peak_dbtp=-6)
+    response = await scored(exporter, video=video, sound=tone(store, tmp_path, 60_000), figures=figures)
+    film = store.get(response.media.uri)
+    assert (probe(film).num_tracks, read_sound(film).shape) == (1, (2, 60_000))
+    assert response.figures == figures
+    assert response.HasField("contact_sheet")
+    silent = await scored(exporter, video=video, figures=figures)
+    assert probe(store.get(silent.media.uri)).num_tracks == 0
+    assert not silent.HasField("figures")
+
+
+async def test_a_film_without_a_sound_has_none_even_where_its_video_had(
+    exporter: Exporter, store: Store, video: media_pb2.Media, tmp_path: Path
+) -> None:
+    heard = await scored(exporter, video=video, sound=tone(store, tmp_path, 60_000))
+    silent = await scored(exporter, video=heard.media)
+    assert probe(store.get(silent.media.uri)).num_tracks == 0
+
+
+@pytest.mark.parametrize("samples", [59_999, 60_001])
+async def test_sound_of_another_length_is_refused(
+    exporter: Exporter, store: Store, video: media_pb2.Media, tmp_path: Path, samples: int
+) -> None:
+    with pytest.raises(ValueError, match=f"sound is {samples} samples long, must be 60000"):
+        await scored(exporter, video=video, sound=tone(store, tmp_path, samples))
+
+
+@pytest.mark.parametrize(
+    ("form", "missing"), [("WAV", "sound"), ("COPY", "sound"), ("FILM", "video"), ("IMAGE", "video")]
+)
+async def test_a_format_without_what_it_needs_is_refused(
+    exporter: Exporter, store: Store, video: media_pb2.Media, tmp_path: Path, form: str, missing: str
+) -> None:
+    both = {"video": video, "sound": tone(store, tmp_path, 60_000)}
+    del both[missing]
+    with pytest.raises(ValueError, match=f"export.{missing} is '', must be set for this format"):
+        await scored(exporter, format=f"EXPORT_FORMAT_{form}", **both)
+
+
+async def test_a_film_that_is_not_what_was_promised_is_not_given_out(
+    exporter: Exporter, store: Store, video: media_pb2.Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = tone(store, tmp_path, 60_000)
+    monkeypatch.setattr(
+        "services.graph.export.mux", lambda video, sound, path, limits: path.write_bytes(Path(video).read_bytes())
+    )
+    with pytest.raises(InternalError, match="the film has 0 tracks of sound, must have 1"):
+        await scored(exporter, video=video, sound=sound)

@@ -9,7 +9,6 @@ from kino.remote import Remote
 from kino.store import Store
 from kino.v1 import generator_pb2, graph_pb2, info_pb2, tae_pb2
 from services.graph import orders
-from services.graph.calls import COMPONENTS
 from services.graph.products.text import Infos
 from services.graph.rows import Order
 from tests.services.graph import fakes
@@ -25,7 +24,7 @@ async def infos(store: Store) -> Infos:
         "generator": fakes.Generator(behaviour, store),
         "tae": fakes.Tae(behaviour, store),
     }
-    return {name: (await servicers[name].Describe(None, None)).info for name in COMPONENTS}
+    return {name: (await servicer.Describe(None, None)).info for name, servicer in servicers.items()}
 
 
 async def order(spec: graph_pb2.GenerationSpec, infos: Infos) -> Order:
