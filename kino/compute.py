@@ -100,9 +100,7 @@ class ComputeQueue:
         When the caller is cancelled, the computation that has begun is awaited first, so that a turn ends only when the
         device is idle.
         """
-        context = contextvars.copy_context()
-        job = partial(context.run, partial(work, *args, **kwargs))
-        future = asyncio.get_running_loop().run_in_executor(self._worker, job)
+        future = self._submit(partial(work, *args, **kwargs))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -110,19 +108,33 @@ class ComputeQueue:
             raise
 
     async def iterate(self, steps: Iterator[T]) -> AsyncGenerator[T]:
-        """Yield what `steps` yields, each step computed in the worker; leaving early closes the iterator there."""
+        """Yield what `steps` yields, each step computed in the worker while the caller has the one before.
+
+        Leaving early closes the iterator there, after the step that is being computed.
+        """
+        ahead = self._submit(partial(self._step, steps))
         try:
-            while True:
-                started = time.monotonic()
-                step = await self.run(next, steps, _END)
-                if step is _END:
-                    return
-                _STEPS.labels(self.component).observe(time.monotonic() - started)
+            while (step := await asyncio.shield(ahead)) is not _END:
+                ahead = self._submit(partial(self._step, steps))
                 yield step  # type: ignore[misc]
         finally:
+            await asyncio.wait([ahead])
+            ahead.exception()  # of a step that nobody waits for any more
             close = getattr(steps, "close", None)  # generators have it, plain iterators hold nothing
             if close is not None:
                 await self.run(close)
+
+    def _step(self, steps: Iterator[T]) -> T | object:
+        started = time.monotonic()
+        step = next(steps, _END)
+        if step is not _END:
+            _STEPS.labels(self.component).observe(time.monotonic() - started)
+        return step
+
+    def _submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """Give the worker a job, to do with the caller's context variables."""
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._worker, context.run, job)
 
     def close(self) -> None:
         """End the worker thread after the step that is being computed."""

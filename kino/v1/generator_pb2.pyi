@@ -122,6 +122,7 @@ class GenerateRequest(_message.Message):
     CHECKPOINT_EVERY_FIELD_NUMBER: _builtins.int
     RESUME_FROM_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_SECONDS_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """Frames of the video, within Limits.frames; 1 is an image."""
     height: _builtins.int
@@ -131,9 +132,13 @@ class GenerateRequest(_message.Message):
     seed: _builtins.int
     """Seed of the noise, 0 to 2^63 - 1."""
     checkpoint_every: _builtins.int
-    """Steps between two checkpoints, at least 1; unset for no checkpoints."""
+    """Steps between two checkpoints, at least 1; unset for none by count."""
     delivery: _tensor_pb2.Delivery.ValueType
     """How latents and checkpoints come back."""
+    checkpoint_seconds: _builtins.float
+    """Seconds of work between two checkpoints, more than 0: the first step to end so long after the one before, or after
+    the beginning, leaves one. Unset for none by time.
+    """
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_encoder_pb2.Embedding]:
         """Embeddings of the prompt, one entry per tower that the model was trained on (Info.text_spaces). The frame rate is
@@ -165,14 +170,20 @@ class GenerateRequest(_message.Message):
         checkpoint_every: _builtins.int | None = ...,
         resume_from: Global___Checkpoint | None = ...,
         delivery: _tensor_pb2.Delivery.ValueType = ...,
+        checkpoint_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "checkpoint_every", b"checkpoint_every", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "checkpoint_every", b"checkpoint_every", "delivery", b"delivery", "embeddings", b"embeddings", "frames", b"frames", "height", b"height", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "frames", b"frames", "height", b"height", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__checkpoint_every: _TypeAlias = _typing.Literal["checkpoint_every"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every"]  # noqa: Y015
+    _WhichOneofReturnType__checkpoint_seconds: _TypeAlias = _typing.Literal["checkpoint_seconds"]  # noqa: Y015
+    _WhichOneofArgType__checkpoint_seconds: _TypeAlias = _typing.Literal["_checkpoint_seconds", b"_checkpoint_seconds"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every) -> _WhichOneofReturnType__checkpoint_every | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_seconds) -> _WhichOneofReturnType__checkpoint_seconds | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 

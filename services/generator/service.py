@@ -1,6 +1,7 @@
 """Serves the generator over gRPC: latents from embeddings, with progress and checkpoints, ended within a step."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
@@ -31,6 +32,8 @@ from kino.v1.tensor_pb2 import Tensor
 from services import description
 from services.generator.engine import GeneratorEngine, State, Task
 from services.service import ServiceConfig
+
+_MIN_CHECKPOINT_SECONDS, _MAX_CHECKPOINT_SECONDS = 1e-3, 86_400.0
 
 add_to_server = add_GeneratorServiceServicer_to_server
 
@@ -70,15 +73,13 @@ class GeneratorServicer(GeneratorServiceServicer):
 
     async def Generate(self, request: GenerateRequest, context: object) -> AsyncIterator[GenerateResponse]:
         """Yield progress and checkpoints as steps are finished, and the latents last."""
-        every = request.checkpoint_every
-        if request.HasField("checkpoint_every"):
-            validate.whole(every, "checkpoint_every", 1, MAX_STEPS)
+        checkpoints = _Checkpoints(request)
         task = await asyncio.to_thread(self._task, request)
         steps = self.engine.generate(task)
         with self.queue.place():
             yield GenerateResponse(progress=Progress(phase=PHASE_QUEUED))
         async with self.queue.turn():
-            started = time.monotonic()
+            started = checkpoints.last = time.monotonic()
             yield _running(
                 task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps, started
             )
@@ -89,7 +90,7 @@ class GeneratorServicer(GeneratorServiceServicer):
                         yield GenerateResponse(checkpoint=await kept)
                         kept = None
                     yield _running(state.step, state.of, started)
-                    if every and state.step % every == 0 and state.step < state.of:
+                    if checkpoints.due(state):
                         kept = asyncio.create_task(self._checkpoint(state, request))
             seconds = time.monotonic() - started
         result = GenerateResult(
@@ -153,6 +154,27 @@ class GeneratorServicer(GeneratorServiceServicer):
 
     def _tensor(self, array: NDArray[np.float32], request: GenerateRequest) -> Tensor:
         return wire.encode(array, delivery=request.delivery, store=self.store)
+
+
+class _Checkpoints:
+    """Which states are worth keeping: so many steps, or so many seconds, after the one before; never the last."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        self._every, self._seconds = MAX_STEPS, math.inf
+        if request.HasField("checkpoint_every"):
+            self._every = validate.whole(request.checkpoint_every, "checkpoint_every", 1, MAX_STEPS)
+        if request.HasField("checkpoint_seconds"):
+            bounds = (_MIN_CHECKPOINT_SECONDS, _MAX_CHECKPOINT_SECONDS)
+            self._seconds = validate.real(request.checkpoint_seconds, "checkpoint_seconds", *bounds)
+        self.last = time.monotonic()
+
+    def due(self, state: State) -> bool:
+        """Return whether a state is to be kept; time counts from `last` on."""
+        now = time.monotonic()
+        if state.step == state.of or (state.step % self._every and now - self.last < self._seconds):
+            return False
+        self.last = now
+        return True
 
 
 def _running(step: int, of: int, started: float) -> GenerateResponse:

@@ -13,7 +13,8 @@ from kino.v1 import generator_pb2, info_pb2
 from services.graph.calls import Call
 from services.graph.pipeline import contents
 
-_UNDECIDING = ("delivery", "checkpoint_every", "resume_from")  # fields that change how a result comes, not what it is
+# Fields that change how a result comes, not what it is.
+_UNDECIDING = ("delivery", "checkpoint_every", "checkpoint_seconds", "resume_from")
 _log = logging.getLogger("kino.graph")
 
 
@@ -51,7 +52,7 @@ class StageCache:
         if getattr(result, "fallback_reason", ""):
             return
         self._store.records.write(f"stages/{key}", result.SerializeToString())
-        self._forget_sample(self._checkpoint(key), None)
+        self._forget_sample(self._checkpoint(key), result)
         self._store.records.delete(f"checkpoints/{key}")
 
     def load_checkpoint(self, key: str) -> generator_pb2.Checkpoint | None:
@@ -69,9 +70,9 @@ class StageCache:
         value = self._store.records.read(f"checkpoints/{key}")
         return None if value is None else generator_pb2.Checkpoint.FromString(value)
 
-    def _forget_sample(self, before: generator_pb2.Checkpoint | None, after: generator_pb2.Checkpoint | None) -> None:
-        """Delete a sample that nothing needs any more; a run that shared it begins anew."""
-        if before is None or not before.x_t.uri or (after is not None and after.x_t.uri == before.x_t.uri):
+    def _forget_sample(self, before: generator_pb2.Checkpoint | None, after: Message) -> None:
+        """Delete a sample unless what comes after it is the same; a run that shared it begins anew."""
+        if before is None or before.x_t.uri in ("", *_uris(after)):
             return
         try:
             self._store.delete(before.x_t.uri)
@@ -87,5 +88,8 @@ class StageCache:
         except DecodeError:
             _log.warning("a record is damaged and will be made again", extra={"record": name})
             return None
-        uris = [content.uri for content, _ in contents(message, "") if content.WhichOneof("content") == "uri"]
-        return message if all(self._store.exists(uri) for uri in uris) else None
+        return message if all(self._store.exists(uri) for uri in _uris(message)) else None
+
+
+def _uris(message: Message) -> list[str]:
+    return [content.uri for content, _ in contents(message, "") if content.WhichOneof("content") == "uri"]

@@ -8,7 +8,7 @@ from kino.errors import FailedPreconditionError
 from kino.v1 import audio_pb2, generator_pb2, graph_pb2, info_pb2, tensor_pb2
 from services.graph.pipeline import Node, Plan
 
-_CHECKPOINTS = 10  # of one generation: what a crash costs is at most a tenth of its steps
+_CHECKPOINT_SECONDS = 2.0  # of work is what a crash costs, and a step
 
 
 def check_fit(plan: Plan, infos: Mapping[str, info_pb2.Info]) -> None:
@@ -52,8 +52,8 @@ def _fill_sampling(request: generator_pb2.GenerateRequest, limits: info_pb2.Limi
         sampling.linear_steps = max(sampling.steps, limits.linear_steps.default_value)
     if not sampling.HasField("guidance"):
         sampling.guidance = limits.guidance.default_value
-    if not request.HasField("checkpoint_every"):
-        request.checkpoint_every = max(1, sampling.steps // _CHECKPOINTS)
+    if not (request.HasField("checkpoint_every") or request.HasField("checkpoint_seconds")):
+        request.checkpoint_seconds = _CHECKPOINT_SECONDS
 
 
 def _fill_sound(sampling: generator_pb2.Sampling, limits: info_pb2.Limits) -> None:

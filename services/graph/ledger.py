@@ -28,6 +28,7 @@ from services.graph.rows import (
     CANCELLED,
     ENDED,
     FAILED,
+    HELD,
     QUEUED,
     REPORTING,
     RUNNING,
@@ -180,8 +181,7 @@ class Ledger:
 
     async def held(self, owner: str) -> set[str]:
         """Return the ids that a director still holds: not cancelled, not taken over by another."""
-        query = select(generations.c.id).where(*_holds(owner))
-        return await self._read(lambda connection: set(connection.execute(query).scalars()))
+        return await self._read(lambda connection: set(connection.execute(HELD, {"its_owner": owner}).scalars()))
 
     async def renew(self, owner: str, lease_seconds: float) -> None:
         """Push out the leases of a director."""

@@ -37,6 +37,7 @@ TAKING = (
     .values(owner=bindparam("owner"), lease_until=now() + bindparam("lease_seconds"), claims=generations.c.claims + 1)
     .returning(generations)
 )
+HELD = select(generations.c.id).where(generations.c.owner == bindparam("its_owner"), generations.c.state.in_(ACTIVE))
 REPORTING = (
     update(generations)
     .where(

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from kino.client import Kino, text_to_video
+from kino.client import Kino, Pipeline, text_to_video
 from kino.client_specs import FilmOptions
 from kino.errors import FailedPreconditionError, NotFoundError
 from kino.v1 import graph_pb2
+from kino.v1.encoder_pb2 import EncodeRequest
+from kino.v1.generator_pb2 import GenerateRequest, Sampling
+from kino.v1.rewriter_pb2 import RewriteRequest
+from kino.v1.tae_pb2 import TaeServiceDecodeRequest
 from tests.e2e.conftest import START_SECONDS, Finished, Served, start
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -35,6 +39,20 @@ def until_it_denoises(kino: Kino, id: str) -> None:
         if any(stage.name == "generate" and stage.step > 0 for stage in generation.stages):
             return
     raise AssertionError("it ended before it denoised")
+
+
+def film_with_many_checkpoints() -> graph_pb2.GenerationSpec:
+    """A film of 200 steps, each tenth of them a checkpoint however fast the machine is."""
+    sampling = Sampling(steps=200, linear_steps=200)
+    noise = GenerateRequest(frames=32, height=64, width=64, seed=11, sampling=sampling, checkpoint_every=10)
+    pipeline = Pipeline()
+    rewritten = pipeline.call("rewrite", RewriteRequest(prompt="a star spins"))
+    text = pipeline.call("encode", EncodeRequest(fps=16), prompt=rewritten["prompt"])
+    guide = {"embeddings": text["embeddings"], "unconditional": text["unconditional"]}
+    latents = pipeline.call("generate", noise, **guide)["latents"]
+    video = pipeline.call("decode", TaeServiceDecodeRequest(frames=32, fps=16), latents=latents)["video"]
+    pipeline.output("film", pipeline.call("export", graph_pb2.ExportRequest(), video=video)["media"])
+    return pipeline.spec()
 
 
 def test_create_list_watch_get_delete(kino: Callable[..., Finished], tmp_path: Path, served: Served) -> None:
@@ -116,7 +134,7 @@ def test_a_killed_graph_finishes_after_its_restart_with_the_same_bytes(
     served: Served, tmp_path: Path, free_ports: int
 ) -> None:
     """Everything dies in the middle of the sampler: what ran before is not run again, and the film is the same."""
-    order = text_to_video("a star spins", seconds=2, size=(64, 64), steps=200, linear_steps=200, seed=11)
+    order = film_with_many_checkpoints()
     flags = ("--port", str(free_ports), "--metrics-port", "0")
     running, killed = start(tmp_path, *flags), False
     try:

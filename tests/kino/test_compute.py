@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 import pytest
 
@@ -64,6 +65,43 @@ async def test_a_place_counts_as_waiting_until_it_is_left(queue: ComputeQueue) -
     release.set()
     assert await first
     assert await second == "second"
+
+
+async def test_the_next_step_is_computed_while_the_caller_has_the_one_before(queue: ComputeQueue) -> None:
+    begun = [threading.Event() for _ in range(3)]
+
+    def steps() -> Iterator[int]:
+        for step in range(3):
+            begun[step].set()
+            yield step
+
+    async with queue.turn(), aclosing(queue.iterate(steps())) as taken:
+        assert await anext(taken) == 0
+        assert await asyncio.to_thread(begun[1].wait, 10)
+        assert not begun[2].is_set()  # one ahead, not more
+
+
+async def test_leaving_early_waits_for_the_step_ahead_and_its_error_is_nobodys(queue: ComputeQueue) -> None:
+    release, closed = threading.Event(), threading.Event()
+
+    def steps() -> Iterator[int]:
+        try:
+            yield 0
+            release.wait(10)
+            raise ValueError("nobody waits for this step")
+        finally:
+            closed.set()
+
+    async with queue.turn():
+        taken = queue.iterate(steps())
+        assert await anext(taken) == 0
+        leaving = asyncio.ensure_future(taken.aclose())
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        release.set()
+        await leaving
+    assert closed.is_set()
+    assert await queue.call(lambda: "next") == "next"
 
 
 async def test_cancelling_stops_after_the_step_in_progress_and_closes_the_steps(queue: ComputeQueue) -> None:

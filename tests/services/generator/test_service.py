@@ -58,6 +58,16 @@ async def test_going_on_from_a_checkpoint_gives_the_undisturbed_bytes(served: Se
         assert steps == list(range(checkpoint.step, 7))
 
 
+async def test_checkpoints_by_time_come_so_many_seconds_after_the_one_before(served: Served) -> None:
+    seen = await events(served, request(checkpoint_seconds=0.001))
+    steps = [event.checkpoint.step for event in seen if event.HasField("checkpoint")]
+    assert steps == sorted({*steps} & {1, 2, 3, 4, 5})
+    assert steps  # six steps take longer than that
+    slow = await events(served, request(checkpoint_seconds=3600))
+    assert not any(event.HasField("checkpoint") for event in slow)
+    assert slow[-1].result.latents == seen[-1].result.latents
+
+
 async def test_latents_by_uri_lie_in_the_store(served: Served) -> None:
     inline, stored = await result(served, request()), await result(served, request(delivery=DELIVERY_STORE))
     assert served.store.get(stored.latents.uri) == inline.latents.data
@@ -136,6 +146,8 @@ MISSING = "kino://sha256/" + "0" * 64
         ({"sampling": Sampling(guidance=float("nan"))}, InvalidArgumentError, r"sampling.guidance is nan"),
         ({"sampling": Sampling(guidance=1e9)}, InvalidArgumentError, r"sampling.guidance is 1000000000.0"),
         ({"checkpoint_every": 0}, InvalidArgumentError, r"checkpoint_every is 0, must be from 1 to 1000"),
+        ({"checkpoint_seconds": 0.0}, InvalidArgumentError, r"checkpoint_seconds is 0.0, must be from 0.001 to 86400"),
+        ({"checkpoint_seconds": float("nan")}, InvalidArgumentError, r"checkpoint_seconds is nan"),
         (
             {"resume_from": Checkpoint(step=9, of=6, x_t=tensor(shape=(16, 2, 4, 6)))},
             InvalidArgumentError,

@@ -31,6 +31,7 @@ from kino.v1 import (
 )
 
 HEIGHT, WIDTH, FRAMES, FPS, STEPS = 32, 48, 5, 16, 20
+CHECKPOINT_STEPS = 2  # what the generator does in the seconds between two checkpoints
 SPACE = "a" * 64
 TEXT_SPACE = info_pb2.TextSpace(tower="ul2", digest="b" * 64, width=2, max_tokens=8)
 
@@ -175,7 +176,8 @@ class Generator(generator_pb2_grpc.GeneratorServiceServicer):
             self.behaviour.steps.append(step)
             progress = progress_pb2.Progress(phase=progress_pb2.PHASE_RUNNING, step=step, of=of)
             yield generator_pb2.GenerateResponse(progress=progress)
-            if request.checkpoint_every and step % request.checkpoint_every == 0 and step < of:
+            every = request.checkpoint_every or (CHECKPOINT_STEPS if request.checkpoint_seconds else of)
+            if step % every == 0 and step < of:
                 tensor = wire.encode(x_t, delivery=request.delivery, store=self.store)
                 checkpoint = generator_pb2.Checkpoint(step=step, of=of, x_t=tensor)
                 yield generator_pb2.GenerateResponse(checkpoint=checkpoint)

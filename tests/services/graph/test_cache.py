@@ -20,7 +20,7 @@ def request(**fields: object) -> generator_pb2.GenerateRequest:
 def test_a_key_depends_on_what_decides_the_result_and_on_nothing_else() -> None:
     key = stage_key(GENERATE, request(), INFO)
     checkpoint = generator_pb2.Checkpoint(step=3, of=20)
-    same = request(checkpoint_every=5, resume_from=checkpoint, delivery=tensor_pb2.DELIVERY_STORE)
+    same = request(checkpoint_every=5, checkpoint_seconds=2, resume_from=checkpoint, delivery=tensor_pb2.DELIVERY_STORE)
     elsewhere = info_pb2.Info(component="generator", version="one", digest="a" * 64, software="0.1.0", device="cuda:0")
     assert stage_key(GENERATE, same, elsewhere) == key
     others = [
@@ -64,6 +64,16 @@ def test_only_the_last_checkpoint_is_kept(store: Store) -> None:
     cache.save(key, generator_pb2.GenerateResult())
     assert cache.load_checkpoint(key) is None
     assert list(store.list()) == []
+
+
+def test_a_result_that_is_the_last_checkpoint_stays(store: Store) -> None:
+    cache, key = StageCache(store), "1" * 64
+    x_t = tensor_pb2.Tensor(uri=store.put(b"steps that change nothing", "a/b").uri)
+    cache.save_checkpoint(key, generator_pb2.Checkpoint(step=3, of=9, x_t=x_t))
+    result = generator_pb2.GenerateResult(latents=x_t)
+    cache.save(key, result)
+    assert cache.load(key, GENERATE.result) == result
+    assert cache.load_checkpoint(key) is None
 
 
 def unheard(_: progress_pb2.Progress) -> None:

@@ -58,7 +58,7 @@ def test_what_is_left_open_is_filled_in_and_what_is_set_is_kept() -> None:
     fill_defaults(filled, infos())
     request = filled.nodes[1].generate
     assert request.sampling == generator_pb2.Sampling(steps=50, linear_steps=250, guidance=4)
-    assert request.checkpoint_every == 5
+    assert (request.checkpoint_seconds, request.HasField("checkpoint_every")) == (2, False)
     own = pipeline()
     own.nodes[1].generate.sampling.steps = 400
     own.nodes[1].generate.sampling.guidance = 1
@@ -66,4 +66,4 @@ def test_what_is_left_open_is_filled_in_and_what_is_set_is_kept() -> None:
     fill_defaults(own, infos())
     request = own.nodes[1].generate
     assert request.sampling == generator_pb2.Sampling(steps=400, linear_steps=400, guidance=1)
-    assert request.checkpoint_every == 7
+    assert (request.checkpoint_every, request.HasField("checkpoint_seconds")) == (7, False)

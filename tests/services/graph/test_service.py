@@ -62,7 +62,7 @@ async def test_the_generator_gets_what_was_asked_and_references_only(graph: Grap
     request = graph.services.behaviour.requests[0]
     assert (request.frames, request.height, request.width, request.seed) == (8, 48, 16, 7)
     assert (request.sampling.steps, request.sampling.linear_steps, request.sampling.guidance) == (30, 250, 2.5)
-    assert request.checkpoint_every == 3
+    assert request.checkpoint_seconds == 2
     embeddings = [*request.embeddings, *request.unconditional]
     assert [embedding.embeddings.WhichOneof("content") for embedding in embeddings] == ["uri", "uri"]
 
