@@ -52,11 +52,11 @@ EDITOR_ROWS = [
         settings=EditSettings(
             "mini", (Stream("text", CLIPS),), STILLS, HELD_OUT, still_share=5 / 6, start="dit_mini_tuned"
         ),
-        steps=240,
+        steps=160,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
-        validate_every=120,
+        validate_every=80,
         checkpoint_every=40,
     ),
     Recipe(
@@ -74,11 +74,11 @@ EDITOR_ROWS = [
             held_out=HELD_OUT,
             start="editor_mini_stills",
         ),
-        steps=360,
+        steps=220,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
-        validate_every=180,
+        validate_every=110,
         checkpoint_every=40,
     ),
     Recipe(
@@ -87,7 +87,7 @@ EDITOR_ROWS = [
         settings=EditSettings(
             "mini",
             clips=(
-                Stream("back", PairSet("targets", "train", 1_000), 0.55),
+                Stream("back", PairSet("targets", "train", 800), 0.55),
                 Stream("image", CLIPS, 0.25),
                 Stream("text", CLIPS, 0.1),
                 replace(ANIMATED, share=0.1),
@@ -97,11 +97,11 @@ EDITOR_ROWS = [
             still_share=0.1,
             start="editor_mini_tasks",
         ),
-        steps=320,
+        steps=200,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.3,
-        validate_every=160,
+        validate_every=100,
         checkpoint_every=40,
     ),
 ]

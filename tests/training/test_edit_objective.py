@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,8 +17,7 @@ from training.recipes import RECIPES
 from training.train import Run, train
 
 ROW = RECIPES["editor_nano"]
-SETTINGS = ROW.settings
-assert isinstance(SETTINGS, EditSettings)
+SETTINGS = cast(EditSettings, ROW.settings)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,8 @@ def judge_edit(edit: Edit, source: Frames, edited: Frames, fps: float = 16.0) ->
     plain = resample(unstylise(edited, style))
     second = find_second(plain) if edit.after.scene.second is not None else None
     verdict = judge(plain, fps, None if second is None else second.mask)
-    kept = untouched(edit, *edited.shape[:3], fps)
+    frames, height, width, _ = edited.shape
+    kept = untouched(edit, frames, height, width, fps)
     gap = source[kept].astype(np.float32) - edited[kept]
     scene = edit.after.scene
     return Outcome(

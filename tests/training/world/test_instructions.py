@@ -43,7 +43,7 @@ def test_the_plain_wording(edit: Edit, forth: str, back: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_free_wordings_are_many_and_name_what_changes(kind: str) -> None:
     rng = np.random.default_rng(0)
-    edit = sample_edit(0, KINDS.index(kind))  # type: ignore[arg-type]
+    edit = sample_edit(0, KINDS.index(kind))
     after = edit.after.scene
     names: dict[str, tuple[str, ...]] = {
         "recolour": COLOUR_WORDS[after.colour],
