@@ -79,12 +79,11 @@ class Exporter:
         if request.format not in steps:
             known = ", ".join(name.removeprefix("EXPORT_FORMAT_") for name in graph_pb2.ExportFormat.keys()[1:])
             raise InvalidArgumentError("export.format", request.format, f"one of {known}")
-        needed = ("sound",) if request.format in _SOUNDS else ("video",)
-        if request.format == graph_pb2.EXPORT_FORMAT_COPY:
-            needed = ("video", "sound")
-        for name in needed:
-            if not request.HasField(name):
-                raise InvalidArgumentError(f"export.{name}", "", "set for this format")
+        is_sound = request.format in _SOUNDS
+        if not is_sound and not request.HasField("video"):
+            raise InvalidArgumentError("export.video", "", "set for this format")
+        if (is_sound or request.format == graph_pb2.EXPORT_FORMAT_COPY) and not request.HasField("sound"):
+            raise InvalidArgumentError("export.sound", "", "set for this format")
         return steps[request.format](request)
 
     def _film(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
@@ -94,7 +93,7 @@ class Exporter:
             yield from _encoded(source, path, info, Limits(), shown)
             film = self._scored(path, request, info, Path(folder))
         sheet = self._put(encode_png(contact_sheet(np.stack(shown))), PNG)
-        yield _response(request, media=film, contact_sheet=sheet)
+        yield _response(request, graph_pb2.ExportResponse(media=film, contact_sheet=sheet))
 
     def _copy(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.video) as source:
@@ -105,7 +104,7 @@ class Exporter:
             else:
                 yield from _encoded(source, path, info, LONG_VIDEOS, [])
                 film = self._scored(path, request, info, Path(folder))
-        yield _response(request, media=film)
+        yield _response(request, graph_pb2.ExportResponse(media=film))
 
     def _image(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
         yield _progress(0, 1)
@@ -120,7 +119,7 @@ class Exporter:
             path = Path(folder) / "sound"
             write(path, iter_sound(source, channels=None, limits=LONG_VIDEOS))
             sound = self._put(path, media_type)
-        yield _response(request, media=sound)
+        yield _response(request, graph_pb2.ExportResponse(media=sound))
 
     def _scored(
         self, video: Source, request: graph_pb2.ExportRequest, info: VideoInfo, folder: Path
@@ -169,9 +168,8 @@ def _check(path: Path, has_sound: bool, samples: int) -> None:
             raise InternalError(f"the sound of the film is {heard} samples long, must be {samples}")
 
 
-def _response(request: graph_pb2.ExportRequest, **files: media_pb2.Media) -> graph_pb2.ExportResponse:
-    """The files, and the figures of the sound in them."""
-    response = graph_pb2.ExportResponse(**files)
+def _response(request: graph_pb2.ExportRequest, response: graph_pb2.ExportResponse) -> graph_pb2.ExportResponse:
+    """Return the files with the figures of the sound in them."""
     if request.HasField("sound") and request.HasField("figures"):
         response.figures.CopyFrom(request.figures)
     return response

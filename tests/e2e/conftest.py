@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from services.service import NAMES
+
 START_SECONDS = 240  # generous: a machine under load imports slowly, and nothing here is a measurement
 
 
@@ -37,9 +39,9 @@ class Served:
 
 
 def start(data: Path, *flags: str) -> Served:
-    """Start `python -m services local` and return once it serves."""
+    """Start every service by its name, and return once all of them serve."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services", "local", "--preset", "nano", "--data", str(data), "--stop-on-eof", *flags],
+        [sys.executable, "-m", "services", *NAMES, "--preset", "nano", "--data", str(data), "--stop-on-eof", *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(data / "log").open("w"),

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 import numpy as np
@@ -13,7 +15,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kino.client import Kino, Latents
 from kino.errors import FailedPreconditionError
+from kino.media import LONG_VIDEOS, write_video
 from kino.registry import Registry
+from kino.sound import read_sound
+from services.audio.engine import AudioEngine
+from services.audio.engine import Task as AudioTask
+from services.audio.engine import Video as AudioVideo
 from services.encoder.engine import EncoderEngine
 from services.generator.engine import GeneratorEngine, Task
 from services.rewriter.engine import RewriterEngine
@@ -94,10 +101,31 @@ def test_the_tae_served_equals_its_engine(served: Served, registry: Registry) ->
     np.testing.assert_array_equal(pixels, np.concatenate(list(engine.decode(latents.values, 9))))
 
 
+def test_the_audio_served_equals_its_engine(served: Served, registry: Registry) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), np.uint8)
+    steps: list[tuple[int, int]] = []
+    with TemporaryDirectory() as folder, Kino(served.graph) as kino:  # the graph tells where the audio service is
+        path = Path(folder) / "video.mkv"
+        write_video(path, frames, 16, "ffv1")
+        heard = kino.audio.generate(
+            path.read_bytes(),
+            music="calm piano",
+            seed=7,
+            steps=4,
+            on_progress=lambda progress: steps.append((progress.step, progress.of)),
+        )
+        video = AudioVideo(path, 9, Fraction(16), LONG_VIDEOS)
+        task = AudioTask(27_000, 7, video, music="calm piano", steps=4)
+        *_, last = AudioEngine("nano", "nano", registry).generate(task)
+    assert last.made is not None
+    np.testing.assert_array_equal(read_sound(heard.wav, channels=1)[0], last.made.sound)
+    assert (heard.figures.samples, steps[-1]) == (27_000, (8, 8))
+
+
 def test_status_and_models_show_every_part(kino: Callable[..., Finished], served: Served) -> None:
     shown = kino("status", "--address", served.graph)
     assert shown.code == 0, shown.err
-    for name in ("rewriter", "encoder", "generator", "tae"):
+    for name in ("rewriter", "encoder", "generator", "tae", "audio"):
         assert f"{name} " in shown.out
         assert served.addresses[name] in shown.out
     assert "16:9" in kino("models", "--address", served.graph).out

@@ -17,7 +17,8 @@ def noise(samples: int, level: float) -> Sound:
 @pytest.mark.parametrize("samples", [96, 1919, 2 * SECOND])
 def test_a_sound_comes_to_its_loudness_with_true_figures(samples: int, level: float) -> None:
     sound, figures = levelled(noise(samples, level))
-    assert (len(sound), sound.dtype, figures.samples, figures.silent) == (samples, np.float32, samples, False)
+    assert (len(sound), figures.samples, figures.silent) == (samples, samples, False)
+    assert sound.dtype == np.float32
     assert figures.loudness_lufs == loudness(sound)
     assert figures.true_peak_dbtp == true_peak(sound) <= -0.99
     if samples > SECOND:

@@ -32,7 +32,7 @@ async def create(graph: Served, **product: Any) -> graph_pb2.Generation:
     stub = graph_pb2_grpc.GraphServiceStub(graph.channel)
     try:
         request = graph_pb2.CreateGenerationRequest(idempotency_key=uuid4().hex, spec=spec)
-        return (await stub.CreateGeneration(request)).generation  # type: ignore[no-any-return]
+        return (await stub.CreateGeneration(request)).generation
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
 
@@ -95,7 +95,7 @@ async def test_a_video_that_mp4_does_not_hold_is_encoded(graph: Served, tmp_path
     made = await make(graph, sound_for_video=graph_pb2.SoundForVideo(video=video, sampling=FEW))
     content = graph.store.get(made.artifacts[0].media.uri)
     info = probe(content)
-    assert (info.codec, info.num_frames, info.fps, info.num_tracks) == ("h264", 10, 25, 1)
+    assert (info.codec, info.num_frames, float(info.fps), info.num_tracks) == ("h264", 10, 25, 1)
     assert made.stages[1].of == 10  # frames, as they are encoded
 
 
