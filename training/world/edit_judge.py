@@ -33,7 +33,7 @@ class Outcome:
     """What became of one edit.
 
     Attributes:
-        done: what was asked for is there, and the object that stays is still the same.
+        done: what was asked for is there, and what stays of the objects is still the same.
         motion: the object moves as before; none where no object is left.
         camera: the camera moves as before.
         error: mean squared difference from the source where nothing should change, in grey levels; none where all may.
@@ -118,10 +118,15 @@ def _body(frames: Frames, figure: Figure) -> NDArray[np.bool_]:
 
 
 def _shows(edit: Edit, verdict: Verdict, second: SecondFigure | None) -> bool:
-    """Whether a film shows the objects and the place of the edit's target; strokes of a sketch hide places."""
+    """Whether a film shows the objects and the place of the edit's target.
+
+    Of a restyled film only the colour counts: shapes and places are read less surely under strokes or at dusk.
+    """
     scene, shown = edit.after.scene, edit.after.shown
+    if edit.kind == "style":
+        return verdict.colour == scene.colour
     first = (scene.object, scene.colour) if 1 in shown else (NOTHING, NOTHING)
-    right = (verdict.object, verdict.colour) == first and (edit.kind == "style" or verdict.place == scene.place)
+    right = (verdict.object, verdict.colour) == first and verdict.place == scene.place
     if scene.second is None or 2 not in shown:
         return right and second is None
     wanted = scene.second.object, scene.second.colour, SIDES[scene.second.relation]

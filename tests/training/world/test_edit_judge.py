@@ -102,3 +102,12 @@ def test_a_tally_counts_by_kind() -> None:
     assert figures["all"]["motion"]["count"] == 2  # type: ignore[index]
     assert "kept_decibels" not in figures["remove"]
     assert "add       kept    35.00 dB, worst 30.00" in str(counted)
+
+
+def test_a_style_is_done_while_the_colour_stays(source: np.ndarray) -> None:
+    restyle = Edit("style", Take(SCENE), Take(replace(SCENE, style="dusk")))
+    assert judge_edit(restyle, source, stylise(source, "dusk")).done
+    assert not judge_edit(restyle, source, stylise(source, "vintage")).done
+    assert not judge_edit(restyle, source, render(replace(SCENE, colour="pink", style="dusk"), 32, 96, 96)).done
+    back = judge_edit(restyle.reversed(), stylise(source, "dusk"), source)
+    assert (back.done, back.motion, back.camera) == (True, True, True)
