@@ -2,7 +2,6 @@
 
 import argparse
 import mimetypes
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,7 @@ async def _of_video(given: argparse.Namespace, options: dict[str, Any]) -> Made:
     video = Path(given.video)
     if given.seconds is not None:
         raise InvalidArgumentError("--seconds", given.seconds, "left out where a video says how long it is")
-    if not os.path.isfile(video):
-        raise InvalidArgumentError("VIDEO", given.video, "a file that exists")
+    _check_exists(video)
     given.out = given.out or f"{video.stem}-sound.mp4"
     out = writable(given.out)
     if out.suffix.lower() != ".mp4":
@@ -71,6 +69,11 @@ async def _alone(given: argparse.Namespace, options: dict[str, Any]) -> Made:
         return made.generation
 
     return await make(given, order, {"sound": out}, _SERVICES)
+
+
+def _check_exists(video: Path) -> None:
+    if not video.is_file():
+        raise InvalidArgumentError("VIDEO", str(video), "a file that exists")
 
 
 def _media_type(video: Path) -> str:

@@ -1,4 +1,4 @@
-"""Films as files: lossless video between stages, H.264 for people. `kino.footage` reads them, `kino.soundtrack` scores them.
+"""Films as files: lossless video between stages, H.264 for people. Read by `kino.footage`, with sound by `soundtrack`.
 
 Frames are uint8 [t h w c=3], sRGB with Rec. 709 primaries. Frame rates are exact fractions in frames per second.
 """
