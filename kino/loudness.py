@@ -1,8 +1,10 @@
 """Loudness and true peak of sound at 48 kHz after ITU-R BS.1770-4, and a limiter that brings a track to both.
 
-Samples are floats [n] (mono) or [c n] (up to two channels), full scale 1. Loudness is in LUFS, peaks in dBTP.
+Samples are floats [n] (mono) or [c n] (up to two channels), full scale 1. Loudness is in LUFS, peaks in dBTP. A track
+is measured and limited in spans, with what they depend on around them, so a long one takes little beyond its samples.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from math import inf, log10
 
@@ -29,6 +31,8 @@ LOOK_AHEAD = SAMPLE_RATE // 200
 """Reach of the limiter to either side of a peak: 5 ms."""
 TOLERANCE_LU = 0.05
 MAX_PASSES = 12
+SPAN = 10 * SAMPLE_RATE
+"""Samples that are held in double precision at once: a whole number of `HOP`."""
 
 # The two stages of the K-weighting at 48 kHz, BS.1770-4, tables 1 and 2.
 _K_WEIGHTING = np.array(
@@ -62,7 +66,7 @@ def true_peak(samples: Floats) -> float:
     Raises:
         ValueError: as `loudness`.
     """
-    return _decibels(float(_peaks(_checked(samples)).max()))
+    return _decibels(_highest_peak(_checked(samples)))
 
 
 def limit(samples: Floats, ceiling_dbtp: float = CEILING_DBTP) -> NDArray[np.float32]:
@@ -77,17 +81,19 @@ def limit(samples: Floats, ceiling_dbtp: float = CEILING_DBTP) -> NDArray[np.flo
         raise ValueError(f"ceiling_dbtp is {ceiling_dbtp}, must be at most 0")
     channels = _checked(samples)
     ceiling = 10 ** (ceiling_dbtp / 20)
-    peaks = _peaks(channels)
-    if peaks.max() <= ceiling:
+    if _highest_peak(channels) <= ceiling:
         return np.asarray(samples, np.float32)
-    wanted = ceiling / np.maximum(peaks, ceiling)
-    lowest = minimum_filter1d(wanted, 2 * LOOK_AHEAD + 1, mode="nearest")
     window = np.hanning(2 * LOOK_AHEAD + 3)[1:-1]
-    smooth = oaconvolve(np.pad(lowest, LOOK_AHEAD, mode="edge"), window / window.sum(), mode="valid")
-    gain = np.minimum(smooth, 1.0)
-    out = channels * gain
-    excess = float(_peaks(out).max()) / ceiling  # the moving gain can lift a peak between two samples by a hair
-    return np.asarray(out / max(excess * (1 + 1e-6), 1.0), np.float32).reshape(samples.shape)
+    window /= window.sum()
+    out = np.empty(channels.shape, np.float32)
+    for block, inner, span in _spans(channels, 2 * LOOK_AHEAD + _TAPS_PER_PHASE):
+        wanted = ceiling / np.maximum(_peaks(block), ceiling)
+        lowest = minimum_filter1d(wanted, 2 * LOOK_AHEAD + 1, mode="nearest")
+        smooth = oaconvolve(np.pad(lowest, LOOK_AHEAD, mode="edge"), window, mode="valid")
+        out[:, span] = (block * np.minimum(smooth, 1.0))[:, inner]
+    excess = _highest_peak(out) / ceiling  # the moving gain can lift a peak between two samples by a hair
+    out /= np.float32(max(excess * (1 + 1e-6), 1.0))
+    return out.reshape(samples.shape)
 
 
 def normalise(
@@ -117,13 +123,35 @@ def normalise(
     return out
 
 
-def _block_powers(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+def _block_powers(channels: Floats) -> NDArray[np.float64]:
     """Mean square of each gating block after the K-weighting, summed over the channels."""
-    squares = np.square(sosfilt(_K_WEIGHTING, channels)).sum(axis=0)
-    if len(squares) < BLOCK:
-        return np.array([squares.mean()])
-    hops = squares[: len(squares) // HOP * HOP].reshape(-1, HOP).sum(axis=1)
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(hops, BLOCK // HOP).sum(axis=1) / BLOCK)
+    state = np.zeros((len(_K_WEIGHTING), len(channels), 2))
+    hops: list[NDArray[np.float64]] = []
+    for block, _, _ in _spans(channels, 0):
+        weighted, state = sosfilt(_K_WEIGHTING, block, zi=state)
+        squares = np.square(weighted).sum(axis=0)
+        if channels.shape[1] < BLOCK:
+            return np.array([squares.mean()])
+        hops.append(squares[: len(squares) // HOP * HOP].reshape(-1, HOP).sum(axis=1))
+    summed = np.lib.stride_tricks.sliding_window_view(np.concatenate(hops), BLOCK // HOP).sum(axis=1)
+    return np.asarray(summed / BLOCK)
+
+
+def _spans(channels: Floats, margin: int) -> Iterator[tuple[NDArray[np.float64], slice, slice]]:
+    """Yield consecutive spans in double precision, with up to `margin` samples on either side.
+
+    Each comes with where the span lies in what is yielded, and in the whole.
+    """
+    count = channels.shape[1]
+    for start in range(0, count, SPAN):
+        stop, before = min(start + SPAN, count), max(start - margin, 0)
+        block = np.asarray(channels[:, before : stop + margin], np.float64)
+        yield block, slice(start - before, stop - before), slice(start, stop)
+
+
+def _highest_peak(channels: Floats) -> float:
+    """Highest true peak of a track."""
+    return max(float(_peaks(block)[inner].max()) for block, inner, _ in _spans(channels, _TAPS_PER_PHASE))
 
 
 def _peaks(channels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,9 +172,9 @@ def _interpolator() -> NDArray[np.float64]:
     return np.asarray(taps[:-1].reshape(_TAPS_PER_PHASE, OVERSAMPLING).T)
 
 
-def _checked(samples: Floats) -> NDArray[np.float64]:
-    """The samples as float64 [c n]."""
-    channels = np.atleast_2d(np.asarray(samples, np.float64))
+def _checked(samples: Floats) -> Floats:
+    """The samples as floats [c n]."""
+    channels = np.atleast_2d(np.asarray(samples))
     if channels.ndim != 2 or len(channels) > 2 or channels.shape[1] < 1:
         raise ValueError(f"samples are {list(np.shape(samples))}, must be [n] or [c n] with one or two channels")
     if not np.isfinite(channels).all():

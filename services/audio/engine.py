@@ -199,8 +199,8 @@ class AudioEngine:
         """Rows [t v] of frames, of which one at a time is held in full size as floats."""
         small = []
         for frame in frames:
-            pixels = torch.tensor(frame, device=self.device).permute(2, 0, 1)[None] / 127.5 - 1.0
-            small.append(self.vision.scaled(pixels))
+            pixels = torch.tensor(frame, device=self.device).permute(2, 0, 1)[None].float()
+            small.append(self.vision.scaled(pixels) / 127.5 - 1.0)
         rows: Tensor = self.vision(torch.cat(small))
         return rows
 
@@ -258,11 +258,11 @@ class AudioEngine:
         raise ValueError(f"{component} is {', '.join(names) or 'not there'}, must be another version: {trained}")
 
     def _needed_bytes(self, samples: int) -> int:
-        """Most bytes held at once beside the weights: the sound ten times over, and a batch of windows."""
+        """Most bytes held at once beside the weights: the sound six times over, and a batch of windows."""
         config = self.preset.audio
         tokens = 2 * NUM_WINDOWS * config.max_latents
         attention = 3 * config.heads * config.max_latents
-        return 80 * samples + 4 * tokens * (12 * config.width + 3 * config.hidden + attention)
+        return 24 * samples + 4 * tokens * (12 * config.width + 3 * config.hidden + attention)
 
 
 def _generator(seed: int) -> torch.Generator:

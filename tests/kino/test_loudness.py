@@ -126,3 +126,16 @@ def test_bad_requests_are_refused() -> None:
         limit(np.zeros(5), 1.0)
     with pytest.raises(ValueError, match="target_lufs is 3"):
         normalise(np.zeros(5), 3.0)
+
+
+@pytest.mark.parametrize("span", [SAMPLE_RATE // 10, SAMPLE_RATE])
+def test_a_track_in_spans_is_the_track_as_a_whole(monkeypatch: pytest.MonkeyPatch, span: int) -> None:
+    """Loudness, peak and limiter give the same however few samples are held at once; peaks lie across the borders."""
+    track = bursts(3, 4.05) * 4
+    track[span - 3 : span + 3] = 1.5
+    whole = loudness(track), true_peak(track), limit(track, -3.0), normalise(track, -10.0)
+    monkeypatch.setattr("kino.loudness.SPAN", span)
+    parts = loudness(track), true_peak(track), limit(track, -3.0), normalise(track, -10.0)
+    assert parts[:2] == pytest.approx(whole[:2], abs=1e-9)
+    for part, expected in zip(parts[2:], whole[2:], strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-6)
