@@ -51,14 +51,14 @@ def sample_edits(
     condition, task = condition.to(device), task.to(device)
     shape = (len(texts), editor.config.latent_channels, *condition.shape[2:])
     x_0 = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    told, untold = prompts(texts), prompts([""] * len(texts))
+    told, untold = (editor.read(prompts(words), task) for words in (texts, [""] * len(texts)))
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         given = torch.cat([x_t, condition], dim=1)
-        source, both = (editor(given, t, words, task).float() for words in (untold, told))
+        source, both = (editor(given, t, words).float() for words in (untold, told))
         if how.source_guidance == 1.0:
             return flow.guide(source, both, how.guidance)
-        nothing = editor(torch.cat([x_t, torch.zeros_like(condition)], dim=1), t, untold, task).float()
+        nothing = editor(torch.cat([x_t, torch.zeros_like(condition)], dim=1), t, untold).float()
         return flow.guide_by_source(nothing, source, both, how.source_guidance, how.guidance)
 
     x_t = x_0

@@ -8,6 +8,7 @@ Source: Movie Gen (arXiv 2410.13720), section 3.2 and table 5; shared modulation
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,20 @@ Texts = dict[str, tuple[Tensor, Tensor]]
 """Embeddings [b, n, d] and their mask [b, n] (true where a token exists), by tower."""
 
 
+class Reading(NamedTuple):
+    """What a network takes from texts and task, alike at every step: `DiT.read` makes it.
+
+    Args:
+        keys_values: what each block's cross-attention attends to, [b k m d] twice.
+        mask: [b m], true where a token exists.
+        time: [b d], what the task adds to the time; None for a network without tasks.
+    """
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    mask: Tensor
+    time: Tensor | None
+
+
 class DiT(nn.Module):
     """Velocity of noisy latents, given the time and the text."""
 
@@ -83,14 +98,15 @@ class DiT(nn.Module):
         self,
         x_t: Float[Tensor, "b c t h w"],
         t: Float[Tensor, " b"],
-        texts: Texts,
+        texts: Texts | Reading,
         task: Int64[Tensor, " b"] | None = None,
         first: int = 0,
     ) -> Float[Tensor, "b v t h w"]:
         """Velocity [b, latent_channels, t, h, w]; h and w even, the grid within the position tables.
 
         Args:
-            task: index into the config's tasks, where it has any.
+            texts: or what was read from them, once for many steps.
+            task: index into the config's tasks, where it has any; of a reading it is part.
             first: position of the first latent frame.
         """
         tokens, _ = self.features(x_t, t, texts, task=task, first=first)
@@ -105,33 +121,44 @@ class DiT(nn.Module):
         )
 
     def features(
-        self, x_t: Tensor, t: Tensor, texts: Texts, layer: int = -1, task: Tensor | None = None, first: int = 0
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        texts: Texts | Reading,
+        layer: int = -1,
+        task: Tensor | None = None,
+        first: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Velocity per token [b, n, 4c] and the hidden tokens [b, n, d] after block `layer`, for auxiliary losses."""
         _, _, frames, height, width = x_t.shape
         tokens = self.patch_in(rearrange(x_t, "b c t (h y) (w x) -> b (t h w) (y x c)", y=PATCH_SIZE, x=PATCH_SIZE))
         positions = self.positions(Grid(frames, height, width), first)
-        text, text_mask = self.project_texts(texts)
+        assert task is None or not isinstance(texts, Reading)
+        reading = texts if isinstance(texts, Reading) else self.read(texts, task)
         time = self.time_in(time_features(t).to(tokens.dtype))
-        assert (task is None) == (self.task_in is None)
-        if self.task_in is not None:
-            task_text, task_time = self.task_in(task)
-            text, time = torch.cat([text, task_text.to(text.dtype)], dim=1), time + task_time.to(time.dtype)
-            text_mask = F.pad(text_mask, (0, task_text.shape[1]), value=True)
+        if reading.time is not None:
+            time = time + reading.time.to(time.dtype)
         modulation = rearrange(self.modulation(F.silu(time)), "b (m d) -> m b 1 d", m=6)
         hidden = tokens
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens, positions, modulation, text, text_mask)
+        for index, (block, keys_values) in enumerate(zip(self.blocks, reading.keys_values, strict=True)):
+            tokens = block(tokens, positions, modulation, keys_values, reading.mask)
             if index == layer % len(self.blocks):
                 hidden = tokens
         shift, scale = rearrange(self.modulation_out(F.silu(time)), "b (m d) -> m b 1 d", m=2)
         return self.patch_out(self.norm_out(tokens) * (1 + scale) + shift), hidden
 
-    def project_texts(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Tokens of all towers at the model's width, concatenated along the sequence, and their mask."""
+    def read(self, texts: Texts, task: Int64[Tensor, " b"] | None = None) -> Reading:
+        """Keys and values of all towers' tokens, concatenated along the sequence; a task's tokens come last."""
         parts = [self.texts_in[name](texts[name][0]) for name, _ in self.config.text_widths]
-        masks = [texts[name][1] for name, _ in self.config.text_widths]
-        return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+        text = torch.cat(parts, dim=1)
+        mask = torch.cat([texts[name][1] for name, _ in self.config.text_widths], dim=1)
+        time = None
+        assert (task is None) == (self.task_in is None)
+        if self.task_in is not None:
+            task_text, time = self.task_in(task)
+            text = torch.cat([text, task_text.to(text.dtype)], dim=1)
+            mask = F.pad(mask, (0, task_text.shape[1]), value=True)
+        return Reading([block.cross_attention.read(text) for block in self.blocks], mask, time)
 
 
 class Positions(nn.Module):
@@ -200,11 +227,13 @@ class Block(nn.Module):
         self.feed_norm = RMSNorm(config.width)
         self.feed_forward = SwiGLU(config.width, config.hidden)
 
-    def forward(self, x: Tensor, positions: Tensor, modulation: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, modulation: Tensor, text: tuple[Tensor, Tensor], text_mask: Tensor
+    ) -> Tensor:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation + self.modulation_bias[:, None]
         x = x + self.position_gain * positions
         x = x + gate_1 * self.self_attention(self.self_norm(x) * (1 + scale_1) + shift_1)
-        x = x + self.cross_attention(self.cross_norm(x), text, text_mask)
+        x = x + self.cross_attention(self.cross_norm(x), *text, text_mask)
         return x + gate_2 * self.feed_forward(self.feed_norm(x) * (1 + scale_2) + shift_2)
 
 
@@ -236,12 +265,20 @@ class CrossAttention(nn.Module):
         self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "b n d"], text: Float[Tensor, "b m d"], mask: Bool[Tensor, "b m"]
-    ) -> Float[Tensor, "b n d"]:
-        q = rearrange(self.q(x), "b n (k d) -> b k n d", k=self.heads)
+    def read(self, text: Float[Tensor, "b m w"]) -> tuple[Float[Tensor, "b k m d"], Float[Tensor, "b k m d"]]:
+        """Keys and values of the text."""
         k, v = rearrange(self.kv(text), "b m (p k d) -> p b k m d", p=2, k=self.heads)
-        mixed = attend(self.query_norm(q), self.key_norm(k), v, mask)
+        return self.key_norm(k), v
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n w"],
+        k: Float[Tensor, "b k m d"],
+        v: Float[Tensor, "b k m d"],
+        mask: Bool[Tensor, "b m"],
+    ) -> Float[Tensor, "b n w"]:
+        q = rearrange(self.q(x), "b n (k d) -> b k n d", k=self.heads)
+        mixed = attend(self.query_norm(q), k, v, mask)
         out: Tensor = self.out(rearrange(mixed, "b k n d -> b n (k d)"))
         return out
 

@@ -100,15 +100,15 @@ class GeneratorEngine:
         if guidance != 1:
             texts.insert(0, self._checked_rows("unconditional", task.unconditional))
         start = self._start(task, grid, steps)
-        reserve(self._needed_bytes(grid, len(texts)), self.device, f"a clip of {grid.tokens} tokens")
+        reserve(self._needed_bytes(grid, texts), self.device, f"a clip of {grid.tokens} tokens")
         return self._sample(start, flow.linear_quadratic(steps, linear_steps), texts, guidance)
 
     @torch.inference_mode()
     def _sample(self, start: State, times: Tensor, texts: Sequence[Rows], guidance: float) -> Iterator[State]:
-        batch = self._batch(texts)
+        reading = self.network.read(self._batch(texts))
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), batch)
+            v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), reading)
             return v if len(texts) == 1 else flow.guide(v[:1], v[1:], guidance)
 
         x_t = torch.from_numpy(start.x_t).to(self.device)[None]
@@ -152,10 +152,15 @@ class GeneratorEngine:
             _check_floats(f"{field}[{tower}].embeddings", embeddings, (count, width))
         return rows
 
-    def _needed_bytes(self, grid: Grid, texts: int) -> int:
-        """Most bytes that a step holds at once beside the weights: those of a block's feed-forward, its widest part."""
+    def _needed_bytes(self, grid: Grid, texts: Sequence[Rows]) -> int:
+        """Most bytes that a step holds at once beside the weights: a block's feed-forward, and what was read of texts.
+
+        The feed-forward is a block's widest part; of the texts every block has its own keys and values.
+        """
         config = self.preset.dit
-        return 4 * texts * grid.tokens * (8 * config.width + 4 * config.hidden)
+        rows = sum(max(len(text[tower]) for text in texts) for tower, _ in config.text_widths)
+        feed_forward = grid.tokens * (8 * config.width + 4 * config.hidden)
+        return 4 * len(texts) * (feed_forward + rows * 2 * config.layers * config.width)
 
 
 def _check(field: str, value: float, minimum: float, maximum: float) -> None:

@@ -245,7 +245,7 @@ def sample_latents(
     """Latents [b, *shape] for prompts, by guided Euler steps on the schedule of the paper."""
     device = dit.patch_in.weight.device
     x_0 = torch.randn((len(texts), *shape), generator=torch.Generator().manual_seed(seed)).to(device)
-    conditional, unconditional = prompts(texts), prompts([""] * len(texts))
+    conditional, unconditional = dit.read(prompts(texts)), dit.read(prompts([""] * len(texts)))
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return flow.guide(dit(x_t, t, unconditional).float(), dit(x_t, t, conditional).float(), guidance)

@@ -147,6 +147,15 @@ def test_text_that_is_read_has_influence() -> None:
     assert not torch.allclose(dit(noise(), TIMES, other), dit(noise(), TIMES, shown), atol=1e-3)
 
 
+def test_a_text_read_once_serves_every_step_bit_for_bit() -> None:
+    dit, shown = trained(), texts()
+    shown["byt5"][1][0, 2:] = False
+    reading = dit.read(shown)
+    for seed in (0, 1):
+        assert torch.equal(dit(noise(seed=seed), TIMES, reading), dit(noise(seed=seed), TIMES, shown))
+    assert [keys.shape for keys, _ in reading.keys_values] == [(2, 2, 9, 32)] * 3
+
+
 def test_no_text_at_all_is_the_same_whether_masked_or_empty() -> None:
     dit = trained()
     masked = {name: (rows, torch.zeros_like(mask)) for name, (rows, mask) in texts().items()}
@@ -263,7 +272,9 @@ def test_tasks_are_given_per_clip() -> None:
     assert dit.task_in is not None
     dit.task_in.time.weight.normal_(std=0.1)
     x_t = noise(channels=33)
+    dit.task_in.text.weight.normal_(std=0.1)
     both = dit(x_t, TIMES, texts(), torch.tensor([1, 2]))
+    assert torch.equal(dit(x_t, TIMES, dit.read(texts(), torch.tensor([1, 2]))), both)
     alone = dit(x_t[1:], TIMES[1:], {name: (rows[1:], mask[1:]) for name, (rows, mask) in texts().items()},
                 torch.tensor([2]))  # fmt: skip
     assert torch.allclose(both[1:], alone, atol=1e-5)
