@@ -24,6 +24,9 @@ from training.world.styles import stylise, unstylise
 from training.world.verdict import Rate, Verdict
 
 Frames = NDArray[np.uint8]
+_PATCHES = 12
+"""Short side, in patches, of the frames on which styles are told apart."""
+
 _HALO = 4
 """Pixels around the first object of which the second is not read."""
 
@@ -54,10 +57,12 @@ def judge_edit(edit: Edit, source: Frames, edited: Frames, fps: float = 16.0) ->
     """
     if source.shape != edited.shape:
         raise ValueError(f"edited is {list(edited.shape)}; must have the source's extent, {list(source.shape)}")
-    style = edit.after.scene.style
+    style, plain = edit.after.scene.style, edited
     if edit.kind == "style":
-        style = nearest_style(unstylise(source, edit.before.scene.style), edited)
-    plain = resample(unstylise(edited, style))
+        original = unstylise(source, edit.before.scene.style)
+        style = nearest_style(original, edited)
+        plain = without_cast(unstylise(edited, style), original)
+    plain = resample(plain)
     second = find_second(plain) if edit.after.scene.second is not None else None
     verdict = judge(plain, fps, None if second is None else second.mask)
     frames, height, width, _ = edited.shape
@@ -74,9 +79,16 @@ def judge_edit(edit: Edit, source: Frames, edited: Frames, fps: float = 16.0) ->
 
 
 def nearest_style(plain: Frames, edited: Frames) -> str:
-    """The style that, put over plain frames [t h w 3], comes nearest to edited ones."""
-    gaps = {style: np.abs(stylise(plain, style).astype(np.int16) - edited).mean() for style in STYLES}
+    """The style that, put over plain frames [t h w 3], comes nearest to edited ones, by the tones of coarse patches."""
+    tones = resample(edited, _PATCHES).astype(np.float32)
+    gaps = {style: np.abs(resample(stylise(plain, style), _PATCHES) - tones).mean() for style in STYLES}
     return min(gaps, key=lambda style: gaps[style])
+
+
+def without_cast(frames: Frames, source: Frames) -> Frames:
+    """Frames [t h w 3] with the mean red, green and blue of a source: undoing a style brightens a tint, too."""
+    means = [film.mean(axis=(0, 1, 2), dtype=np.float32) for film in (source, frames)]
+    return np.asarray(np.clip(frames * (means[0] / np.maximum(means[1], 1.0)), 0, 255).round().astype(np.uint8))
 
 
 @dataclass(frozen=True)

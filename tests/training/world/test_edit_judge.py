@@ -3,7 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.world.edit_judge import EditTally, Outcome, find_second, judge_edit, nearest_style, tally, true_pairs
+from training.world.edit_judge import (
+    EditTally,
+    Outcome,
+    find_second,
+    judge_edit,
+    nearest_style,
+    tally,
+    true_pairs,
+    without_cast,
+)
 from training.world.edits import KINDS, Edit, Take, sample_edit
 from training.world.render import render
 from training.world.scene import STYLES, Scene, Second
@@ -111,3 +120,8 @@ def test_a_style_is_done_while_the_colour_stays(source: np.ndarray) -> None:
     assert not judge_edit(restyle, source, render(replace(SCENE, colour="pink", style="dusk"), 32, 96, 96)).done
     back = judge_edit(restyle.reversed(), stylise(source, "dusk"), source)
     assert (back.done, back.motion, back.camera) == (True, True, True)
+
+
+def test_a_tint_of_the_whole_film_is_taken_away(source: np.ndarray) -> None:
+    tinted = (source * np.array([0.9, 0.7, 0.8])).round().astype(np.uint8)
+    assert np.abs(without_cast(tinted, source).astype(int) - source).max() <= 2
