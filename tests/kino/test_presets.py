@@ -3,10 +3,13 @@ import torch
 from torch import nn
 
 from kino.flow import linear_quadratic
+from kino.models.audio import AudioDit
+from kino.models.codec import Codec
 from kino.models.dit import DiT
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
+from kino.models.vision import Vision
 from kino.presets import PRESETS, Preset
 from kino.shapes import ASPECTS, size_for_aspect
 
@@ -28,6 +31,9 @@ def test_parts_of_a_row_fit_each_other(preset: Preset) -> None:
     assert preset.dit.latent_channels == preset.tae.latent_channels
     for name, tower in preset.towers.items():
         assert preset.text_shapes[name] == (tower.max_rows, tower.width)
+    assert preset.audio.latent_channels == preset.codec.latent_channels
+    assert preset.vision is None or preset.audio.video_width == preset.vision.features
+    assert preset.t5 is None or preset.audio.text_width == preset.t5.width
     assert list(preset.text_shapes) == ["ul2", "byt5", "metaclip"]
 
 
@@ -54,7 +60,13 @@ def test_what_a_row_makes_by_itself_is_within_its_limits(preset: Preset) -> None
 def test_no_network_of_the_smallest_row_has_a_million_parameters() -> None:
     nano = PRESETS["nano"]
     with torch.device("meta"):
-        networks = [DiT(nano.dit), TAE(nano.tae), LanguageModel(nano.rewriter), *map(Tower, nano.towers.values())]
+        networks = [
+            DiT(nano.dit),
+            TAE(nano.tae),
+            LanguageModel(nano.rewriter),
+            *map(Tower, nano.towers.values()),
+            *sound_networks(nano),
+        ]
     assert max(map(parameters, networks)) < 1_000_000
 
 
@@ -63,3 +75,15 @@ def test_the_shipped_row_is_at_most_32_megabytes_in_bfloat16() -> None:
     with torch.device("meta"):
         networks = [DiT(mini.dit), TAE(mini.tae), LanguageModel(mini.rewriter), *map(Tower, mini.towers.values())]
     assert 2 * sum(map(parameters, networks)) <= 32e6
+
+
+def test_what_makes_sound_takes_16_megabytes_more() -> None:
+    with torch.device("meta"):
+        networks = sound_networks(PRESETS["mini"])
+    assert 2 * sum(map(parameters, networks)) <= 16e6
+
+
+def sound_networks(row: Preset) -> list[nn.Module]:
+    assert row.vision is not None
+    assert row.t5 is not None
+    return [Codec(row.codec), Vision(row.vision), Tower(row.t5), AudioDit(row.audio)]
