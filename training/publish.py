@@ -24,7 +24,7 @@ from kino.models.text import Tower
 from kino.models.vision import Vision
 from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
-from training import checkpoint
+from training import checkpoint, export
 from training.data import open_pool, to_signed
 from training.objectives.captions import tower_tokenizer
 from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
@@ -213,6 +213,8 @@ def main() -> None:
     arguments = parser.parse_args()
     registry = Registry(arguments.models)
     manifest = publish(RECIPES[arguments.recipe], arguments.runs, registry, arguments.version)
+    if manifest.component in export.COMPONENTS:
+        manifest = export.export(manifest, registry)
     if arguments.alias:
         before = registry.aliases(manifest.component).get(arguments.alias)
         registry.set_alias(manifest.component, arguments.alias, manifest.version, before)

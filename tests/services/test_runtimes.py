@@ -70,7 +70,7 @@ def test_without_a_wish_the_faster_runtime_is_taken() -> None:
     registry = Registry(MODELS)
     assert set(EncoderEngine("mini", "mini", registry).runtimes.values()) == {"onnx"}
     assert RewriterEngine("mini", "mini", registry).runtime == "onnx"
-    assert TaeEngine("mini", "mini", registry).runtime == "torch"
+    assert TaeEngine("mini", "mini", registry).runtime == "onnx"
     assert RewriterEngine("nano", "nano", registry).runtime == "torch"
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from kino import weights
-from kino.registry import Registry, VersionExistsError
+from kino.manifest import Manifest
+from kino.registry import GRAPH_FILE, Registry, VersionExistsError
 from training import checkpoint, publish
 from training.published import open_dit, open_tae
 from training.recipes import RECIPES
@@ -59,6 +60,23 @@ def test_a_version_never_changes(runs: Path, tmp_path: Path) -> None:
     publish.publish(TAE, runs, registry, "first")
     with pytest.raises(VersionExistsError):
         publish.publish(replace(TAE, name="other"), _copied(runs, tmp_path, "other"), registry, "first")
+
+
+def test_a_version_has_its_graph_before_its_alias(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(manifest: Manifest, registry: Registry) -> Manifest:
+        assert registry.aliases("tae") == {}
+        return registry.attach_graph(manifest, b"a graph")
+
+    monkeypatch.setattr(publish.export, "export", export)
+    for component in ("tae", "dit"):
+        arguments = ["--recipe", f"{component}_nano", "--version", "first", "--alias", "best", "--runs", str(runs)]
+        monkeypatch.setattr("sys.argv", ["publish", *arguments, "--models", str(tmp_path)])
+        publish.main()
+    found = {component: Registry(tmp_path).resolve(component, "best") for component in ("tae", "dit")}
+    assert [name for name, manifest in found.items() if GRAPH_FILE in manifest.digests] == ["tae"]
+    assert f"published tae/first, digest {found['tae'].digest}" in capsys.readouterr().out
 
 
 def _copied(runs: Path, tmp_path: Path, name: str) -> Path:
