@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from kino import weights
-from kino.manifest import Manifest
 from kino.models.audio import AudioConfig, AudioDit
 from kino.models.codec import Codec, CodecConfig
 from kino.models.dit import DiT, DitConfig, Texts
@@ -14,9 +13,9 @@ from kino.models.tae import TAE, TaeConfig
 from kino.models.text import Tower, TowerConfig
 from kino.models.vision import Vision, VisionConfig
 from kino.presets import PRESETS
-from kino.prompts import encode_prompts
+from kino.prompts import encode_prompts, open_tokenizer
 from kino.registry import Registry
-from kino.tokens import BpeTokenizer, ByteTokenizer, Tokenizer
+from kino.tokens import Tokenizer
 
 MODELS = Path("models")
 """Registry of the versions shipped with the code."""
@@ -96,10 +95,3 @@ def open_audio(version: str, registry: Registry) -> AudioDit:
     audio = AudioDit(weights.config(AudioConfig, manifest))
     weights.load_into(audio, manifest, registry)
     return audio.eval()
-
-
-def open_tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:
-    """The byte tokenizer, or the byte-pair encoding published beside a tower."""
-    if config.tokens == "bytes":
-        return ByteTokenizer()
-    return BpeTokenizer(registry.file(manifest, TOKENIZER_FILE).read_text())

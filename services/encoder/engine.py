@@ -15,13 +15,10 @@ from kino.manifest import Manifest
 from kino.models.adopted_tower import AdoptedTower, AdoptedTowerConfig
 from kino.models.text import Tower, TowerConfig
 from kino.presets import PRESETS
-from kino.prompts import encode_prompts, with_frame_rate
+from kino.prompts import encode_prompts, open_tokenizer, with_frame_rate
 from kino.registry import Registry
-from kino.tokens import BpeTokenizer, ByteTokenizer, Tokenizer
+from kino.tokens import Tokenizer
 from kino.weights import RANDOM_PRESETS, find, open_network
-
-TOKENIZER = "tokenizer.json"
-"""File of a tower's version that holds its tokenizer."""
 
 Rows = Mapping[str, NDArray[np.float32]]
 """Embeddings [n d] of one text, by tower."""
@@ -122,10 +119,4 @@ def _open(name: str, preset: str, version: str, registry: Registry) -> tuple[Man
     if name not in own:
         raise ValueError(f"version of {name} is {version!r}, must be an adopted one: {preset} has no towers of ours")
     manifest, _, tower = open_network(name, preset, version, registry, lambda row: Tower(row.towers[name]))
-    return manifest, OwnTower(tower, _tokenizer(tower.config, manifest, registry))
-
-
-def _tokenizer(config: TowerConfig, manifest: Manifest, registry: Registry) -> Tokenizer:
-    if config.tokens == "bytes":
-        return ByteTokenizer()
-    return BpeTokenizer(registry.file(manifest, TOKENIZER).read_text(encoding="utf-8"))
+    return manifest, OwnTower(tower, open_tokenizer(tower.config, manifest, registry))
