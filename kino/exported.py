@@ -55,6 +55,7 @@ class Seam:
 def seam(network: nn.Module) -> Seam | None:
     """Where a network is cut: a tower whole, a step of a language model, the decoder of a TAE; None for any other."""
     generator = torch.Generator().manual_seed(0)
+    samples: tuple[tuple[Tensor, ...], ...]
     match network:
         case Tower(config=config):
             texts = [torch.randint(config.vocabulary, (1, count), generator=generator) for count in (7, 1, 24)]

@@ -105,9 +105,8 @@ def draw(cut: Seam, path: Path, prefix: str) -> bytes:
     assert program is not None
     model = program.model
     _point(model.graph, path, prefix)
-    for node in model.graph:  # where in the code each node came from: paths of this machine
-        for told in (node, *node.outputs):
-            told.metadata_props.clear()
+    for node in model.graph:  # they tell where in the code it came from, with paths of this machine
+        node.metadata_props.clear()
     return onnx_ir.to_proto(model).SerializeToString()
 
 
@@ -120,6 +119,7 @@ def _point(graph: onnx_ir.Graph, path: Path, prefix: str) -> None:
         entry = header.get(prefix + name.removeprefix("owner."))
         if entry is None:
             continue  # a constant of the code, which stays in the graph
+        assert weight.shape is not None
         begin, end = entry["data_offsets"]
         dtype = _DTYPES[entry["dtype"]]
         stored = onnx_ir.ExternalTensor(

@@ -7,7 +7,7 @@ import torch
 from kino import weights
 from kino.manifest import Manifest
 from kino.registry import GRAPH_FILE, Registry, VersionExistsError
-from training import checkpoint, publish
+from training import checkpoint, export, publish
 from training.published import open_dit, open_tae
 from training.recipes import RECIPES
 from training.train import train
@@ -65,11 +65,11 @@ def test_a_version_never_changes(runs: Path, tmp_path: Path) -> None:
 def test_a_version_has_its_graph_before_its_alias(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def export(manifest: Manifest, registry: Registry) -> Manifest:
+    def attach(manifest: Manifest, registry: Registry) -> Manifest:
         assert registry.aliases("tae") == {}
         return registry.attach_graph(manifest, b"a graph")
 
-    monkeypatch.setattr(publish.export, "export", export)
+    monkeypatch.setattr(export, "export", attach)
     for component in ("tae", "dit"):
         arguments = ["--recipe", f"{component}_nano", "--version", "first", "--alias", "best", "--runs", str(runs)]
         monkeypatch.setattr("sys.argv", ["publish", *arguments, "--models", str(tmp_path)])
