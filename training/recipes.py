@@ -123,6 +123,17 @@ ROWS = [
         flat=0.4,
     ),
     Recipe(
+        name="audio_mini_tuned",
+        component="audio",
+        settings=AudioSettings(
+            "mini", Soundtracks("train", 4000), Soundtracks("held_out", 64), balanced=True, start="audio_mini"
+        ),
+        steps=360,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
+        flat=0.3,
+    ),
+    Recipe(
         name="dit_nano",
         component="dit",
         settings=DitSettings(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.objectives.audio import NOTHING, AudioObjective, given, windows
+from training.objectives.audio import NOTHING, AudioObjective, clips_by_kind, given, windows
 from training.recipes import RECIPES
-from training.soundtracks import Encoded
+from training.soundtracks import Encoded, Soundtracks
 from training.train import train
 from training.world.events import KINDS
 
@@ -40,6 +40,16 @@ def test_windows_hold_the_events_where_they_begin(objective: AudioObjective) -> 
     assert window["events"][0, place - start] == KINDS.index(event.kind)
     inside = {int(e.seconds * 25) for e in items.events(index)} & set(range(start, start + 10))
     assert (window["events"][0] < NOTHING).sum() == len(inside)
+
+
+def test_every_kind_of_event_has_its_clips() -> None:
+    items = Soundtracks("train", 120, seconds=2, size=16)
+    kinds = clips_by_kind(items)
+    assert sorted({index for among in kinds for index in among}) == list(range(120))
+    told = [{event.kind for index in among for event in items.events(index)} for among in kinds]
+    assert [kind for kind in told if len(kind) > 1] == []
+    silent = [among for among, kind in zip(kinds, told, strict=True) if not kind]
+    assert [all(items.has_engine(i) for i in among) for among in silent] == [True, False]
 
 
 def test_at_most_a_quarter_is_given_in_one_run() -> None:

@@ -44,6 +44,7 @@ class AudioSettings:
         given_share: share of windows of which up to a quarter is given.
         event_weight: extra weight of the 160 ms from an event's onset on.
         align_layer, align_weight: block whose tokens are read out, and the weight of that loss.
+        balanced: draw every kind of event as often as every other, and as clips without any; else clips as they come.
         start: recipe whose averaged weights this stage starts from.
     """
 
@@ -59,6 +60,7 @@ class AudioSettings:
     event_weight: float = 2.0
     align_layer: int = 2
     align_weight: float = 0.2
+    balanced: bool = False
     start: str | None = None
 
     def build(self, runs: Path) -> "AudioObjective":
@@ -84,6 +86,7 @@ class AudioObjective:
         cache, parts = runs / "soundtracks", self.parts
         self.tracks = open_soundtracks(settings.tracks, parts, cache)
         self.held_out = open_soundtracks(settings.held_out, parts, cache)
+        self.kinds = clips_by_kind(settings.tracks) if settings.balanced else [range(settings.tracks.count)]
         self.model: nn.Module = AlignedAudio(PRESETS[settings.preset].audio)
         if settings.start is not None:
             self.model.load_state_dict(checkpoint.load(runs / settings.start)["average"])
@@ -92,7 +95,8 @@ class AudioObjective:
         """Windows of one length of random clips, what is given of them, their prompts and events."""
         settings, rng = self.settings, rng_of(generator)
         length = int(rng.choice(settings.lengths))
-        indices = rng.integers(settings.tracks.count, size=settings.batch).tolist()
+        kinds = [self.kinds[drawn] for drawn in rng.integers(len(self.kinds), size=settings.batch)]
+        indices = [among[int(rng.integers(len(among)))] for among in kinds]
         starts = rng.integers(settings.tracks.latents - length + 1, size=settings.batch).tolist()
         prompts = [
             drawn_prompt(settings.tracks.scene(index), rng, settings.tracks.mood(index), settings.tracks.seconds)

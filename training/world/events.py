@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from training.world.motion import CYCLE_SECONDS, hop_seconds, step_seconds, turn_seconds
+from training.world.motion import CYCLE_SECONDS, STEP_SECONDS, hop_seconds, turn_seconds
 from training.world.scene import Scene
 
 MATERIALS = {
@@ -61,8 +61,7 @@ def events(scene: Scene, duration_seconds: float) -> list[Event]:
             turn = turn_seconds(scene)
             return _every(turn, turn, duration_seconds, "bell", "metal")
         case "moves left" | "moves right" if scene.object in WALKERS:
-            step = step_seconds(scene)
-            return _every(step, step / 2, duration_seconds, "step", material)
+            return _every(STEP_SECONDS, STEP_SECONDS / 2, duration_seconds, "step", material)
     return []
 
 

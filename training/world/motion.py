@@ -13,6 +13,8 @@ import numpy as np
 from training.world.scene import Scene
 
 CYCLE_SECONDS = 2.0
+STEP_SECONDS = CYCLE_SECONDS / 4
+"""Time from one step of a walker to the next: four to a crossing, so that where it is tells when it steps."""
 GROUND = 0.9
 """Height of the line on which things stand, as a fraction of the frame, measured from the top."""
 
@@ -72,11 +74,6 @@ def to_and_fro(seconds: float) -> float:
 def hop_seconds(scene: Scene) -> float:
     """Time from one touch of the ground to the next of a scene that bounces."""
     return 0.95 + 0.05 * _traits(scene.seed)[3]
-
-
-def step_seconds(scene: Scene) -> float:
-    """Time from one step to the next of a scene whose object walks."""
-    return 0.5 + 0.05 * _traits(scene.seed)[2]
 
 
 def turn_seconds(scene: Scene) -> float:

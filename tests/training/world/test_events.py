@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from training.world.events import Event, Interval, events, intervals
-from training.world.motion import hop_seconds, step_seconds, turn_seconds
+from training.world.motion import STEP_SECONDS, hop_seconds, turn_seconds
 from training.world.render import masks
 from training.world.scene import Scene
 
@@ -44,7 +44,7 @@ def test_rises_set_off_at_once_and_still_things_are_silent() -> None:
 
 def test_walkers_set_a_foot_down_twice_a_second() -> None:
     scene = Scene("robot", "red", "moves left", "forest", seed=4)
-    step = step_seconds(scene)
+    step = STEP_SECONDS
     assert 0.45 <= step <= 0.55
     heard = events(scene, 1.3)
     assert [event.seconds for event in heard] == pytest.approx([0.5 * step, 1.5 * step])
