@@ -10,8 +10,6 @@ from math import inf, log10
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
-from scipy.signal import firwin, oaconvolve, sosfilt
 
 from kino.shapes import SAMPLE_RATE
 
@@ -41,6 +39,7 @@ _K_WEIGHTING = np.array(
         [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621],
     ]
 )
+_K_TAPS = 1 << 14
 _TAPS_PER_PHASE = 24
 
 
@@ -88,8 +87,8 @@ def limit(samples: Floats, ceiling_dbtp: float = CEILING_DBTP) -> NDArray[np.flo
     out = np.empty(channels.shape, np.float32)
     for block, inner, span in _spans(channels, 2 * LOOK_AHEAD + _TAPS_PER_PHASE):
         wanted = ceiling / np.maximum(_peaks(block), ceiling)
-        lowest = minimum_filter1d(wanted, 2 * LOOK_AHEAD + 1, mode="nearest")
-        smooth = oaconvolve(np.pad(lowest, LOOK_AHEAD, mode="edge"), window, mode="valid")
+        lowest = np.pad(_lowest(wanted, LOOK_AHEAD), LOOK_AHEAD, mode="edge")
+        smooth = _convolved(lowest[None], window)[0, 2 * LOOK_AHEAD : lowest.size]
         out[:, span] = (block * np.minimum(smooth, 1.0))[:, inner]
     excess = _highest_peak(out) / ceiling  # the moving gain can lift a peak between two samples by a hair
     out /= np.float32(max(excess * (1 + 1e-6), 1.0))
@@ -125,11 +124,10 @@ def normalise(
 
 def _block_powers(channels: Floats) -> NDArray[np.float64]:
     """Mean square of each gating block after the K-weighting, summed over the channels."""
-    state = np.zeros((len(_K_WEIGHTING), len(channels), 2))
+    weighting = _k_weighting()
     hops: list[NDArray[np.float64]] = []
-    for block, _, _ in _spans(channels, 0):
-        weighted, state = sosfilt(_K_WEIGHTING, block, zi=state)
-        squares = np.square(weighted).sum(axis=0)
+    for block, inner, _ in _spans(channels, len(weighting)):
+        squares = np.square(_convolved(block, weighting)[:, inner]).sum(axis=0)
         if channels.shape[1] < BLOCK:
             return np.array([squares.mean()])
         hops.append(squares[: len(squares) // HOP * HOP].reshape(-1, HOP).sum(axis=1))
@@ -158,17 +156,56 @@ def _peaks(channels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Highest true peak around each sample over the channels, [n]."""
     peaks = np.abs(channels)
     for phase in range(1, OVERSAMPLING):
-        between = np.abs(oaconvolve(channels, _interpolator()[phase][None], mode="full", axes=1))
+        between = np.abs(_convolved(channels, _interpolator()[phase]))
         between = between[:, _TAPS_PER_PHASE // 2 : _TAPS_PER_PHASE // 2 + channels.shape[1]]
         np.maximum(peaks, between, out=peaks)
         np.maximum(peaks[:, 1:], between[:, :-1], out=peaks[:, 1:])
     return np.asarray(peaks.max(axis=0))
 
 
+def _lowest(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Lowest of the values within `reach` on either side of each; the ends are held."""
+    lowest, width = np.pad(values, reach, mode="edge"), 1
+    while width < 2 * reach + 1:
+        step = min(width, 2 * reach + 1 - width)
+        lowest, width = np.minimum(lowest[:-step], lowest[step:]), width + step
+    return lowest
+
+
+def _convolved(channels: NDArray[np.float64], taps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The full convolution of each channel [c n] with a filter [k], n + k - 1 samples long."""
+    length = channels.shape[1] + len(taps) - 1
+    size = 1 << (length - 1).bit_length()
+    spectrum = np.fft.rfft(channels, size) * np.fft.rfft(taps, size)
+    return np.asarray(np.fft.irfft(spectrum, size)[:, :length])
+
+
+@cache
+def _k_weighting() -> NDArray[np.float64]:
+    """Impulse response of the K-weighting, which is over in double precision before it ends."""
+    response = np.zeros(_K_TAPS)
+    response[0] = 1.0
+    for section in _K_WEIGHTING.tolist():
+        response = np.array(list(_filtered(response.tolist(), section)))
+    return response
+
+
+def _filtered(values: list[float], section: list[float]) -> Iterator[float]:
+    """Yield values through a section of second order: b_0, b_1, b_2, 1, a_1, a_2 (transposed direct form 2)."""
+    b_0, b_1, b_2, _, a_1, a_2 = section
+    first = second = 0.0
+    for value in values:
+        out = b_0 * value + first
+        first, second = b_1 * value - a_1 * out + second, b_2 * value - a_2 * out
+        yield out
+
+
 @cache
 def _interpolator() -> NDArray[np.float64]:
     """Filters that give the values a quarter, a half and three quarters of the way to the next sample, [phase tap]."""
-    taps = firwin(_TAPS_PER_PHASE * OVERSAMPLING + 1, 1 / OVERSAMPLING, window=("kaiser", 5.0)) * OVERSAMPLING
+    count = _TAPS_PER_PHASE * OVERSAMPLING
+    taps = np.sinc((np.arange(count + 1) - count / 2) / OVERSAMPLING) * np.kaiser(count + 1, 5.0)
+    taps *= OVERSAMPLING / taps.sum()
     return np.asarray(taps[:-1].reshape(_TAPS_PER_PHASE, OVERSAMPLING).T)
 
 
