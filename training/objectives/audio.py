@@ -193,6 +193,16 @@ class AudioObjective:
         Image.fromarray(rearrange(pixels, "b two f t -> (b two f) t").byte().cpu().numpy()).save(path)
 
 
+def clips_by_kind(items: Soundtracks) -> list[Sequence[int]]:
+    """Indices of the clips in which each kind of event happens, of those with a motor, and of those with neither."""
+    found: dict[str, list[int]] = {}
+    for index in range(items.count):
+        kinds = {event.kind for event in items.events(index)} or {"engine" if items.has_engine(index) else "nothing"}
+        for kind in kinds:
+            found.setdefault(kind, []).append(index)
+    return [found[kind] for kind in sorted(found)]
+
+
 def windows(encoded: Encoded, items: Soundtracks, indices: Sequence[int], starts: Sequence[int], length: int) -> Batch:
     """Latents [b, c, l] and video rows [b, l, v] of windows, the event that begins at each latent, and motors [b]."""
     latents, rows = (
