@@ -55,7 +55,7 @@ class Pace:
     slots: int = 4
     lease_seconds: float = 10.0
     poll_seconds: float = 0.25
-    report_seconds: float = 0.2
+    report_seconds: float = 0.5
     most_claims: int = 5
 
 
