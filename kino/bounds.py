@@ -2,7 +2,7 @@
 
 from kino import validate
 from kino.errors import InvalidArgumentError
-from kino.limits import clip_limits, generator_limits, sound_limits
+from kino.limits import MIN_SOUND_FRAMES, clip_limits, generator_limits, sound_limits
 from kino.shapes import frames_for_seconds
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 
@@ -74,15 +74,16 @@ def film_fps(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.Limits
 
 
 def film_frames(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.IntRange, fps: int) -> int:
-    """Return the length in frames."""
+    """Return the length in frames: at least two of a film with sound."""
+    minimum = limits.minimum if product.silent else max(limits.minimum, MIN_SOUND_FRAMES)
     if not product.HasField("seconds"):
         return limits.default_value
-    bound = f"from {limits.minimum / fps:.3g} to {limits.maximum / fps:.3g} at {fps} fps"
+    bound = f"from {minimum / fps:.3g} to {limits.maximum / fps:.3g} at {fps} fps"
     try:
         frames = frames_for_seconds(product.seconds, fps)
     except (ValueError, OverflowError):
         raise InvalidArgumentError(f"{field}.seconds", product.seconds, bound) from None
-    if not limits.minimum <= frames <= limits.maximum:
+    if not minimum <= frames <= limits.maximum:
         raise InvalidArgumentError(f"{field}.seconds", product.seconds, bound)
     return frames
 

@@ -204,6 +204,7 @@ def _add_sound(parser: argparse.ArgumentParser) -> None:
 def _add_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="X", help="length")
     parser.add_argument("--fps", type=int, metavar="N", help="frames per second")
+    parser.add_argument("--no-sound", dest="silent", action="store_true", default=None, help="leave the sound out")
 
 
 def _add_generations(parser: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:

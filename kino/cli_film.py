@@ -13,7 +13,7 @@ from typing import Any
 
 from kino import bounds, validate
 from kino.cli_local import flags_of, local_services
-from kino.cli_view import StageBars, print_facts, print_json
+from kino.cli_view import StageBars, as_json, describe_sound, print_facts, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import text_to_image, text_to_video
 from kino.errors import InvalidArgumentError
@@ -22,7 +22,10 @@ from kino.v1.graph_pb2 import Generation, GenerationSpec
 
 _OPTIONS = (
     *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
+    "silent",
 )
+_FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
+_PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services that nothing silent does without
 _LOCAL = ("preset", "models", "data")
 
 
@@ -54,7 +57,11 @@ async def film(given: argparse.Namespace) -> int:
         write(sheet, made.contact_sheet)
         return made.generation
 
-    _tell(given, prompt, await make(given, order, {"film": out, "contact_sheet": sheet}))
+    names = _PICTURES if given.silent else ("local",)
+    made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
+    figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
+    heard = "left out, as --no-sound asks" if given.silent else describe_sound(figures)
+    _tell(given, prompt, made, {"sound": heard}, {"figures": None if given.silent else as_json(figures)})
     return 0
 
 
@@ -69,7 +76,7 @@ async def image(given: argparse.Namespace) -> int:
         write(out, made.png)
         return made.generation
 
-    _tell(given, prompt, await make(given, order, {"image": out}))
+    _tell(given, prompt, await make(given, order, {"image": out}, _PICTURES), {}, {})
     return 0
 
 
@@ -150,7 +157,8 @@ def write(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _tell(given: argparse.Namespace, prompt: str, made: Made) -> None:
+def _tell(given: argparse.Namespace, prompt: str, made: Made, facts: dict[str, str], values: dict[str, Any]) -> None:
+    """Print what was made, with further `facts` for people or `values` for scripts."""
     generation = made.generation
     files = {name: str(path) for name, path in made.files.items()}
     command = shlex.join(_command(given, prompt, generation.seed))
@@ -164,11 +172,12 @@ def _tell(given: argparse.Namespace, prompt: str, made: Made) -> None:
                 {"asked": wish.asked, "drawn": wish.drawn, "reason": wish.reason} for wish in generation.substitutions
             ],
             "rewriter_fallback_reason": generation.rewriter_fallback_reason,
+            **values,
             **account(made, command),
         }
         print_json(told)
         return
-    facts = {"prompt": prompt, "rewritten": generation.rewritten_prompt}
+    facts = {"prompt": prompt, "rewritten": generation.rewritten_prompt, **facts}
     facts |= {"not shown": "; ".join(wish.reason for wish in generation.substitutions)}
     facts |= {"stand-in rewriter": generation.rewriter_fallback_reason}
     tell_facts(made, facts, command)
@@ -211,10 +220,11 @@ def flags_again(given: argparse.Namespace, names: Sequence[str], seed: int) -> l
     flags: list[str] = []
     for name in (*names, "address", *_LOCAL, "out"):
         value = seed if name == "seed" else getattr(given, name, None)
+        flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
         if value is True:
-            flags.append(f"--{name.replace('_', '-')}")
+            flags.append(flag)
         elif value is not None:
-            flags += [f"--{name.replace('_', '-')}", str(value)]
+            flags += [flag, str(value)]
     return flags
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kino.cli_film import Made, account, check, flags_again, make, program, tell_facts, writable, write
-from kino.cli_view import StageBars, as_json, print_json
+from kino.cli_view import StageBars, as_json, describe_sound, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import SOUND_FORMS, sound_for_video, text_to_sound
 from kino.errors import InvalidArgumentError
-from kino.v1.audio_pb2 import SoundFigures
 from kino.v1.graph_pb2 import Generation
 
 _SAMPLING = ("seed", "steps", "linear_steps", "guidance")
@@ -91,12 +90,4 @@ def _tell(given: argparse.Namespace, made: Made) -> None:
         print_json({"id": made.generation.id, **files, "figures": as_json(figures), **account(made, command)})
         return
     facts = {"video": given.video or "", "prompt": given.prompt or "", "music": given.music or ""}
-    tell_facts(made, facts | {"heard": describe(figures)}, command)
-
-
-def describe(figures: SoundFigures) -> str:
-    """Return what was measured on a sound in words, for example "2.00 s, -23.0 LUFS, peak -4.1 dBTP"."""
-    seconds = f"{figures.samples / 48_000:.2f} s"
-    if figures.silent:
-        return f"{seconds} of silence: the model made none louder"
-    return f"{seconds}, {figures.loudness_lufs:.1f} LUFS, peak {figures.true_peak_dbtp:.1f} dBTP"
+    tell_facts(made, facts | {"heard": describe_sound(figures)}, command)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kino.v1 import graph_pb2
+from kino.v1.audio_pb2 import SoundFigures
 from kino.v1.graph_pb2 import Generation
 
 _ENDLESS = 1 << 16
@@ -57,6 +58,14 @@ def print_facts(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {value}")
+
+
+def describe_sound(figures: SoundFigures) -> str:
+    """Return what was measured on a sound in words, for example "2.00 s, -23.0 LUFS, peak -4.1 dBTP"."""
+    seconds = f"{figures.samples / 48_000:.2f} s"
+    if figures.silent:
+        return f"{seconds} of silence: the model made none louder"
+    return f"{seconds}, {figures.loudness_lufs:.1f} LUFS, peak {figures.true_peak_dbtp:.1f} dBTP"
 
 
 class StageBars:

@@ -47,10 +47,12 @@ class FilmOptions(ImageOptions, total=False):
     Args:
         seconds: length, above 0.
         fps: frames per second.
+        silent: leave the sound out.
     """
 
     seconds: float
     fps: int
+    silent: bool
 
 
 class SoundOptions(SamplingOptions, total=False):

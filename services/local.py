@@ -7,8 +7,6 @@ from pathlib import Path
 from services.service import NAMES
 
 GRAPH_PORT = 7000
-BY_NAME_ALONE = ("audio",)
-"""Services that are not among those of one machine; whoever wants them names them."""
 
 
 def data_folder() -> Path:
@@ -19,7 +17,7 @@ def data_folder() -> Path:
 
 def ports(graph_port: int) -> Mapping[str, int]:
     """Return the port of every service: the graph's and those that follow it, or all 0, which is any that is free."""
-    others = (name for name in NAMES if name not in ("graph", *BY_NAME_ALONE))
+    others = (name for name in NAMES if name != "graph")
     return {"graph": graph_port} | {name: graph_port and graph_port + n for n, name in enumerate(others, start=1)}
 
 

@@ -289,7 +289,7 @@ Global___GenerationSpec: _TypeAlias = GenerationSpec  # noqa: Y015
 
 @_typing.final
 class TextToVideo(_message.Message):
-    """A film of a sentence."""
+    """A film of a sentence, with the sound that belongs to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -302,6 +302,7 @@ class TextToVideo(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -316,6 +317,8 @@ class TextToVideo(_message.Message):
     """Seed of every choice, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
     verbatim: _builtins.bool
     """Give the prompt to the encoder as it is, without the rewriter."""
+    silent: _builtins.bool
+    """Leave the sound out; a film with sound has at least two frames."""
     @_builtins.property
     def pixels(self) -> _info_pb2.Size:
         """A size in pixels."""
@@ -336,10 +339,11 @@ class TextToVideo(_message.Message):
         seed: _builtins.int | None = ...,
         sampling: _generator_pb2.Sampling | None = ...,
         verbatim: _builtins.bool = ...,
+        silent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015

@@ -9,12 +9,13 @@ import pytest
 
 from kino.footage import probe, read_video
 from kino.images import decode_image
+from kino.sound import read_sound
 from tests.e2e.conftest import Finished, Served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ORDER = ("film", "a red ball bounces", "--seconds", "0.5", "--seed", "3", "--steps", "3", "--size", "48x32")
-STAGES = ["rewrite", "encode", "generate", "decode", "export"]
+STAGES = ["rewrite", "encode", "generate", "decode", "sound", "export"]
 
 
 def test_film_and_image_without_an_address(kino: Callable[..., Finished], tmp_path: Path, served: Served) -> None:
@@ -27,6 +28,8 @@ def test_film_and_image_without_an_address(kino: Callable[..., Finished], tmp_pa
     film = tmp_path / "film.mp4"
     info = probe(film)
     assert (info.num_frames, info.fps, info.height, info.width, info.codec) == (8, Fraction(16), 32, 48, "h264")
+    assert read_sound(film).shape == (2, 24_000)
+    assert told["figures"]["samples"] == "24000"
     frames, _ = read_video(film)
     assert frames.shape == (8, 32, 48, 3)
     assert frames.std() > 1  # random weights make noise, not one colour
@@ -60,8 +63,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
 def test_an_order_that_was_made_before_comes_from_the_store(kino: Callable[..., Finished], served: Served) -> None:
     order = (*ORDER, "--seed", "5", "--address", served.graph, "--json")
     first, second = kino(*order), kino(*order)
-    assert [stage["stored"] for stage in first.json["stages"]] == [False] * 5
-    assert [stage["stored"] for stage in second.json["stages"]][2:4] == [True] * 2
+    assert [stage["stored"] for stage in first.json["stages"]] == [False] * 6
+    assert [stage["stored"] for stage in second.json["stages"]][2:5] == [True] * 3
+
+
+def test_a_film_without_sound_has_no_track_and_says_so(
+    kino: Callable[..., Finished], tmp_path: Path, served: Served
+) -> None:
+    done = kino(*ORDER, "--no-sound", "--address", served.graph)
+    assert done.code == 0, done.err
+    assert probe(tmp_path / "film.mp4").num_tracks == 0
+    assert "left out, as --no-sound asks" in done.out
+    assert "--no-sound" in done.out.splitlines()[-1]
+    assert "sound" not in done.err
 
 
 def test_image(kino: Callable[..., Finished], tmp_path: Path, served: Served) -> None:

@@ -1,20 +1,25 @@
 import pytest
 
 from kino import bounds
-from kino.client_specs import FilmOptions, text_to_image, text_to_video
+from kino.client_specs import FilmOptions, sound_for_video, text_to_image, text_to_sound, text_to_video
 from kino.errors import InvalidArgumentError
 
 
 def test_what_a_row_can_make_passes() -> None:
     bounds.check(text_to_video("a ball", seconds=16, fps=16, size=(96, 112), steps=10, linear_steps=10), "mini")
+    bounds.check(text_to_video("a ball", seconds=0.01, silent=True), "mini")
     bounds.check(text_to_image("a ball", aspect="21:9", guidance=1.0), "mini")
+    bounds.check(text_to_sound(music="piano", seconds=600.0), "mini")
+    bounds.check(sound_for_video("kino://sha256/00", "video/mp4"), "mini")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (FilmOptions(seconds=16.1), "spec.text_to_video.seconds is 16.1, must be from 0.0625 to 16 at 16 fps"),
-        (FilmOptions(seconds=5, fps=60), "spec.text_to_video.seconds is 5.0, must be from 0.0167 to 4.27 at 60 fps"),
+        (FilmOptions(seconds=16.1), "spec.text_to_video.seconds is 16.1, must be from 0.125 to 16 at 16 fps"),
+        (FilmOptions(seconds=16.1, silent=True), "seconds is 16.1, must be from 0.0625 to 16 at 16 fps"),
+        (FilmOptions(seconds=0.01), "spec.text_to_video.seconds is 0.01, must be from 0.125 to 16 at 16 fps"),
+        (FilmOptions(seconds=5, fps=60), "spec.text_to_video.seconds is 5.0, must be from 0.0333 to 4.27 at 60 fps"),
         (FilmOptions(fps=61), "spec.text_to_video.fps is 61, must be from 1 to 60"),
         (FilmOptions(aspect="2:1"), "spec.text_to_video.aspect is '2:1', must be one of 1:1, 16:9, "),
         (FilmOptions(size=(100, 96)), "spec.text_to_video.pixels.height is 100, must be a multiple of 16"),

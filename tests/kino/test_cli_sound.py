@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kino import cli, cli_sound
-from kino.cli_sound import describe
+from kino.cli_view import describe_sound
 from kino.client_async import AsyncKino, Sound
 from kino.v1.audio_pb2 import SoundFigures
 from kino.v1.graph_pb2 import Artifact, Generation, Stage
@@ -81,7 +81,7 @@ def test_what_cannot_be_done_is_refused_before_anything_starts(
 
 
 def test_silence_is_said() -> None:
-    assert describe(SoundFigures(samples=48_000, loudness_lufs=-inf, silent=True)).startswith("1.00 s of silence")
+    assert describe_sound(SoundFigures(samples=48_000, loudness_lufs=-inf, silent=True)).startswith("1.00 s of silence")
 
 
 def test_the_type_of_a_video_is_guessed_from_its_name() -> None:

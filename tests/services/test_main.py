@@ -88,7 +88,14 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_ports_follow_the_graphs_or_are_all_free() -> None:
-    assert ports(7000) == {"graph": 7000, "rewriter": 7001, "encoder": 7002, "generator": 7003, "tae": 7004}
+    assert ports(7000) == {
+        "graph": 7000,
+        "rewriter": 7001,
+        "encoder": 7002,
+        "generator": 7003,
+        "tae": 7004,
+        "audio": 7005,
+    }
     assert set(ports(0).values()) == {0}
 
 

@@ -1,14 +1,20 @@
 """A film of a sentence."""
 
 from kino import bounds
-from kino.v1 import graph_pb2
-from services.graph.products.text import Infos, components, pipeline, port
+from kino.v1 import audio_pb2, graph_pb2
+from services.graph.products import text
+from services.graph.products.text import Infos, edge, pipeline, port
 
-__all__ = ["components", "expand"]
+
+def components(product: graph_pb2.TextToVideo) -> tuple[str, ...]:
+    """Return the services that a film needs."""
+    return text.components(product) if product.silent else (*text.components(product), "audio")
 
 
 def expand(product: graph_pb2.TextToVideo, field: str, infos: Infos, seed: int) -> graph_pb2.Pipeline:
     """Return the pipeline of a film, with the outputs `film` (MP4) and `contact_sheet` (PNG).
+
+    Unless it is to be silent, its sound is made of the decoded video, before the export.
 
     Args:
         field: where the product stands in the client's request, for messages.
@@ -21,6 +27,11 @@ def expand(product: graph_pb2.TextToVideo, field: str, infos: Infos, seed: int) 
     frames = bounds.film_frames(product, field, infos["generator"].limits.frames, fps)
     export = graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM)
     made = pipeline(product, field, infos, seed, frames, fps, export)
+    if not product.silent:
+        made.nodes.add(name="sound", sound=audio_pb2.AudioServiceGenerateRequest(seed=seed))
+        made.edges.append(edge("decode.video", "sound.video"))
+        made.edges.append(edge("sound.sound", "export.sound"))
+        made.edges.append(edge("sound.figures", "export.figures"))
     made.outputs.add(name="film", source=port("export.media"))
     made.outputs.add(name="contact_sheet", source=port("export.contact_sheet"))
     return made

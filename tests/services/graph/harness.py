@@ -20,7 +20,9 @@ RETRY = Retry(attempts=3, first_seconds=0.01, longest_seconds=0.02)
 
 
 def film(prompt: str = "a red ball", **fields: Any) -> graph_pb2.GenerationSpec:
-    return graph_pb2.GenerationSpec(text_to_video=graph_pb2.TextToVideo(prompt=prompt, **{"seed": 7, **fields}))
+    """An order for a film without sound, which the fakes make."""
+    given = {"seed": 7, "silent": True, **fields}
+    return graph_pb2.GenerationSpec(text_to_video=graph_pb2.TextToVideo(prompt=prompt, **given))
 
 
 async def until(condition: Callable[[], object]) -> None:

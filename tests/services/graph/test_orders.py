@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from kino.errors import InvalidArgumentError
+from kino.limits import sound_limits
 from kino.remote import Remote
 from kino.store import Store
 from kino.v1 import generator_pb2, graph_pb2, info_pb2, tae_pb2
@@ -50,6 +51,21 @@ async def test_a_film_is_five_nodes_with_every_default_filled_in(infos: Infos) -
     assert (nodes["decode"].tae_decode.frames, nodes["decode"].tae_decode.fps) == (5, 16)
     assert [output.name for output in made.pipeline.outputs] == ["film", "contact_sheet"]
     assert [stage.name for stage in made.outcome.stages] == list(nodes)
+
+
+async def test_a_film_hears_its_own_pictures_unless_it_is_silent(infos: Infos) -> None:
+    made = await order(film(silent=False), {**infos, "audio": info_pb2.Info(limits=sound_limits("nano"))})
+    nodes = {node.name: node for node in made.pipeline.nodes}
+    assert [stage.name for stage in made.outcome.stages] == [
+        *("rewrite", "encode", "generate", "decode", "sound", "export")
+    ]
+    sound = nodes["sound"].sound
+    assert (sound.seed, sound.description, sound.music) == (7, "", "")
+    assert sound.sampling == generator_pb2.Sampling(steps=4, linear_steps=4, guidance=2)
+    fed = {f"{edge.target.node}.{edge.target.field}" for edge in made.pipeline.edges}
+    assert {"sound.video", "export.video", "export.sound", "export.figures"} <= fed
+    with pytest.raises(InvalidArgumentError, match=r"seconds is 0.01, must be from 0.125 to 3 at 16 fps"):
+        await order(film(silent=False, seconds=0.01), {**infos, "audio": info_pb2.Info()})
 
 
 async def test_seconds_become_whole_frames(infos: Infos) -> None:
