@@ -8,7 +8,7 @@ Source: Movie Gen (arXiv 2410.13720), section 3.2 and table 5; shared modulation
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -158,7 +158,7 @@ class DiT(nn.Module):
             task_text, time = self.task_in(task)
             text = torch.cat([text, task_text.to(text.dtype)], dim=1)
             mask = F.pad(mask, (0, task_text.shape[1]), value=True)
-        return Reading([block.cross_attention.read(text) for block in self.blocks], mask, time)
+        return Reading([cast(Block, block).cross_attention.read(text) for block in self.blocks], mask, time)
 
 
 class Positions(nn.Module):
