@@ -143,6 +143,8 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
 def fill(message: M, values: Mapping[str, Any]) -> M:
     """Return the message with scalar fields set; raises `InvalidArgumentError` for a value that a field cannot hold."""
     for name, value in values.items():
+        if name not in message.DESCRIPTOR.fields_by_name:
+            raise InvalidArgumentError(name, value, f"left out: {message.DESCRIPTOR.name} has no such field")
         try:
             setattr(message, name, value)
         except UnicodeEncodeError:

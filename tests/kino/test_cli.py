@@ -75,6 +75,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
         (["serve", "--port", "70000"], "--port"),
         (["generations", "list", "--limit", "0"], "--limit"),
         (["generations", "create", "a ball", "--pipeline", "p.json"], "--pipeline"),
+        (["generations", "create", "a ball", "--image", "--seconds", "2"], "seconds"),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(
