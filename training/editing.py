@@ -154,9 +154,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=EditSampling.guidance)
     parser.add_argument("--source-guidance", type=float, default=EditSampling.source_guidance)
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
-    parser.add_argument(
-        "--scenes", type=int, default=1, help="seed of the held-out edits; tune on others"
-    )
+    parser.add_argument("--scenes", type=int, default=1, help="seed of the held-out edits; tune on others")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     given = parser.parse_args()
