@@ -42,8 +42,8 @@ def until_it_denoises(kino: Kino, id: str) -> None:
 
 
 def film_with_many_checkpoints() -> graph_pb2.GenerationSpec:
-    """A film of 200 steps, each tenth of them a checkpoint however fast the machine is."""
-    sampling = Sampling(steps=200, linear_steps=200)
+    """A film of 800 steps, each tenth of them a checkpoint however fast the machine is."""
+    sampling = Sampling(steps=800, linear_steps=800)
     noise = GenerateRequest(frames=32, height=64, width=64, seed=11, sampling=sampling, checkpoint_every=10)
     pipeline = Pipeline()
     rewritten = pipeline.call("rewrite", RewriteRequest(prompt="a star spins"))
@@ -146,7 +146,7 @@ def test_a_killed_graph_finishes_after_its_restart_with_the_same_bytes(
                     running.end(signal.SIGKILL)
                     running, killed = start(tmp_path, *flags), True
             assert generation.state == graph_pb2.GENERATION_STATE_SUCCEEDED
-            assert 0 < steps_of_the_generator(running) < 200
+            assert 0 < steps_of_the_generator(running) < 800
             calls = re.findall(r'"grpc_method": "(Rewrite|Encode|Generate|Decode)"', (tmp_path / "log").read_text())
             assert calls == ["Generate", "Decode"]
             resumed = kino.artifacts.of(generation, "film")

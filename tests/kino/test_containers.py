@@ -10,7 +10,8 @@ from av.video.stream import VideoStream
 
 from kino.footage import iter_frames, probe, read_video
 from kino.media import Limits, write_video
-from kino.sound import mux, read_sound, write_sound
+from kino.sound import read_sound, write_sound
+from kino.soundtrack import mux
 from tests.kino.clips import block, greys, noise, tone, write_pictures
 
 

@@ -249,4 +249,4 @@ def test_the_registry_lies_where_the_environment_says(monkeypatch: pytest.Monkey
     monkeypatch.setenv("KINO_MODELS", str(tmp_path / "m"))
     assert models_folder() == tmp_path / "m"
     monkeypatch.delenv("KINO_MODELS")
-    assert sorted(path.name for path in models_folder().iterdir())[:2] == ["byt5", "dit"]
+    assert sorted(path.name for path in models_folder().iterdir())[:2] == ["audio", "byt5"]
