@@ -149,7 +149,7 @@ def test_find_resolves_in_the_registry_and_knows_random_presets(registry: Regist
     assert weights.find("tae", "nano", registry) == weights.random_manifest("tae", "nano")
     with pytest.raises(NotFoundError, match="tae has no version '2'; known: 1, mini"):
         weights.find("tae", "2", registry)
-    with pytest.raises(NotFoundError, match="nano has no component 'vae'; known: tae, dit, .*rewriter, codec, vision"):
+    with pytest.raises(NotFoundError, match=r"nano has no component 'vae'; known: tae, dit, .*rewriter, codec, vision"):
         weights.find("vae", "nano", registry)
 
 
