@@ -91,6 +91,7 @@ def test_what_is_given_counts_for_nothing_in_the_loss(objective: AudioObjective)
 def test_training_lowers_the_velocity_error(runs: Path) -> None:
     run = train(replace(RECIPE, steps=40, validate_every=40), runs, resume=False)
     objective = run.objective
+    assert isinstance(objective, AudioObjective)
     with torch.inference_mode():
         before = objective.validate(AudioObjective(objective.settings, runs).model)["held_out_velocity"]
         after = objective.validate(run.average.eval())["held_out_velocity"]

@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.objectives.vision import COVER_SIDE, THUMBNAIL_SIDE, VisionObjective, frames_of
+from training.objectives.vision import COVER_SIDE, THUMBNAIL_SIDE, VisionObjective, VisionSettings, frames_of
 from training.recipes import RECIPES
 from training.train import train
 from training.world.scene import COLOURS, PLAIN, RICH, sample
 
+SETTINGS = VisionSettings("nano", scenes=4, frames=2, held_out=8)
 RECIPE = replace(RECIPES["vision_nano"], steps=3, log_every=1, validate_every=3, checkpoint_every=3)
 
 
@@ -24,7 +25,7 @@ def test_frames_come_with_what_they_show() -> None:
 
 
 def test_blur_and_noise_are_seen_but_not_read_out() -> None:
-    settings = replace(RECIPE.settings, blur_share=1.0, noise=0.0)
+    settings = replace(SETTINGS, blur_share=1.0, noise=0.0)
     blurred = VisionObjective(settings).batch(torch.Generator().manual_seed(1))
     plain = VisionObjective(replace(settings, blur_share=0.0)).batch(torch.Generator().manual_seed(1))
     assert torch.equal(blurred["thumbnail"], plain["thumbnail"])
@@ -38,7 +39,7 @@ def test_training_reads_more_from_a_frame(tmp_path: Path) -> None:
     run = train(replace(RECIPE, steps=40, validate_every=40), tmp_path, resume=False)
     lines = (tmp_path / RECIPE.name / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 41
-    objective = VisionObjective(RECIPE.settings)
+    objective = VisionObjective(SETTINGS)
     batch = objective.batch(torch.Generator().manual_seed(9))
     before = objective.loss(batch, torch.Generator())["loss"].item()
     objective.model = run.model

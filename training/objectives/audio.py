@@ -205,21 +205,22 @@ def clips_by_kind(items: Soundtracks) -> list[Sequence[int]]:
 
 def windows(encoded: Encoded, items: Soundtracks, indices: Sequence[int], starts: Sequence[int], length: int) -> Batch:
     """Latents [b, c, l] and video rows [b, l, v] of windows, the event that begins at each latent, and motors [b]."""
-    latents, rows = (
-        torch.from_numpy(np.stack([part(index, start) for index, start in zip(indices, starts, strict=True)])).float()
-        for part in (
-            lambda index, start: encoded.latents[index, :, start : start + length],
-            lambda index, start: encoded.rows[index, start : start + length],
-        )
-    )
+    places = list(zip(indices, starts, strict=True))
+    latents = np.stack([encoded.latents[index, :, start : start + length] for index, start in places])
+    rows = np.stack([encoded.rows[index, start : start + length] for index, start in places])
     events = torch.full((len(indices), length), NOTHING)
-    for row, (index, start) in enumerate(zip(indices, starts, strict=True)):
+    for row, (index, start) in enumerate(places):
         for event in items.events(index):
             place = int(event.seconds * LATENTS_PER_SECOND) - start
             if 0 <= place < length:
                 events[row, place] = KINDS.index(event.kind)
     engine = torch.tensor([items.has_engine(index) for index in indices])
-    return {"x_1": latents, "rows": rows, "events": events, "engine": engine}
+    return {
+        "x_1": torch.from_numpy(latents).float(),
+        "rows": torch.from_numpy(rows).float(),
+        "events": events,
+        "engine": engine,
+    }
 
 
 def given(rng: np.random.Generator, share: float, count: int, length: int) -> Tensor:

@@ -21,7 +21,7 @@ def stylise(frames: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
 
 def unstylise(frames: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
     """Frames [t h w 3] of a style with its tones undone; the lines of a sketch stay, as dark strokes."""
-    pixels = frames.astype(np.float32)
+    pixels: NDArray[np.floating] = frames.astype(np.float32)
     match style:
         case "plain":
             return frames
