@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -25,6 +25,11 @@ from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import DamagedError, NotFoundError
 
 RANDOM_PRESETS = ("nano",)
+SCALE = ".scale"
+"""Ending of the tensor that holds the scales of an 8-bit matrix, beside the matrix's own name."""
+
+Storage = Literal["float32", "bf16", "int8"]
+"""How the matrices of a version are stored; vectors are float32, they are few."""
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -118,7 +123,7 @@ def config(kind: type[Config], manifest: Manifest) -> Config:
 
 
 def load_state(manifest: Manifest, registry: Registry, dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
-    """Return the tensors of a version, verified.
+    """Return the tensors of a version, verified; those of 8 bits are multiplied by their scales, to float32.
 
     Args:
         dtype: type to convert floating-point tensors to; None leaves them as they were saved.
@@ -134,6 +139,7 @@ def load_state(manifest: Manifest, registry: Registry, dtype: torch.dtype | None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except SafetensorError as error:
         raise DamagedError(str(path), "a safetensors file", str(error)) from error
+    tensors = _scaled(tensors)
     check_finite(tensors, _name(manifest))
     if dtype is None:
         return tensors
@@ -155,18 +161,22 @@ def load_into(module: nn.Module, manifest: Manifest, registry: Registry) -> None
     module.load_state_dict(tensors)
 
 
-def save_state(path: Path, tensors: Mapping[str, Tensor], *, bf16: bool = True) -> None:
+def save_state(path: Path, tensors: Mapping[str, Tensor], storage: Storage = "bf16") -> None:
     """Write tensors as one safetensors file, whole or not at all; equal tensors give equal bytes.
 
     Args:
-        bf16: round floating-point matrices to bfloat16. Vectors (gains, biases, statistics) stay float32: they are few.
+        storage: how floating-point matrices are rounded. "int8" is symmetric, with one scale for each row, the row's
+            largest value over 127, so that no value is off by more than half of that.
 
     Raises:
         WeightsError: a tensor holds NaN or infinity.
         kino.files.FullError: no room is left.
     """
     check_finite(tensors, path.name)
-    content = safetensors.torch.save({name: _stored(tensor, bf16) for name, tensor in tensors.items()})
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        stored |= _stored(name, tensor.detach().cpu(), storage)
+    content = safetensors.torch.save(stored)
     with scratch_file(path.parent) as file:
         file.write(content)
         commit(path.parent, file, path.name)
@@ -198,10 +208,31 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _stored(tensor: Tensor, bf16: bool) -> Tensor:
-    if tensor.is_floating_point():
-        tensor = tensor.to(torch.bfloat16 if bf16 and tensor.ndim >= 2 else torch.float32)
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
+    """What a file holds for a tensor, by name."""
+    if not tensor.is_floating_point():
+        return {name: tensor.clone(memory_format=torch.contiguous_format)}
+    if tensor.ndim < 2 or storage != "int8":
+        rounded = torch.bfloat16 if storage == "bf16" and tensor.ndim >= 2 else torch.float32
+        return {name: tensor.to(rounded).clone(memory_format=torch.contiguous_format)}
+    rows = tensor.float().flatten(1)
+    scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
+    return {name: (rows / scales).round().to(torch.int8).view(tensor.shape), name + SCALE: scales[:, 0].contiguous()}
+
+
+def _scaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a file with its 8-bit matrices multiplied out."""
+    scales = {name: tensor for name, tensor in tensors.items() if name.endswith(SCALE) and _of_scale(name, tensors)}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in scales}
+    for name, scale in scales.items():
+        matrix = kept[name.removesuffix(SCALE)]
+        kept[name.removesuffix(SCALE)] = matrix.float() * scale.view(-1, *[1] * (matrix.ndim - 1))
+    return kept
+
+
+def _of_scale(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    matrix = tensors.get(name.removesuffix(SCALE))
+    return matrix is not None and matrix.dtype == torch.int8 and tensors[name].shape == matrix.shape[:1]
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -101,7 +101,7 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
     figures = last_figures(runs / recipe.name)
     with tempfile.TemporaryDirectory() as scratch:
         files = {WEIGHTS_FILE: Path(scratch) / WEIGHTS_FILE, "card.md": Path(scratch) / "card.md"}
-        weights.save_state(files[WEIGHTS_FILE], module.state_dict())
+        weights.save_state(files[WEIGHTS_FILE], module.state_dict(), recipe.storage)
         files["card.md"].write_text(card(recipe, runs / recipe.name, module))
         definition = tokenizer_definition(recipe.component, preset, runs)
         if definition:
@@ -171,7 +171,7 @@ def card(recipe: Recipe, run: Path, module: nn.Module) -> str:
     lines = [
         f"# {recipe.component}, recipe {recipe.name}",
         "",
-        f"- Parameters: {count:,}",
+        f"- Parameters: {count:,}; matrices in {recipe.storage}",
         f"- Steps: {step:,} of {recipe.steps:,}; {hours:.2f} hours on {machine()}",
         f"- Rates: Muon {recipe.matrix_rate}, AdamW {recipe.vector_rate}; weight average {recipe.average_decay}",
         f"- Data: {DATA.get(recipe.component, 'clips of the procedural world in `training/world`')}; no other source",

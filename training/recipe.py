@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kino.weights import Storage
 from training.objective import Settings
 
 
@@ -17,6 +18,7 @@ class Recipe:
         average_decay: decay of the weight average that is validated and published.
         clip: largest gradient norm.
         autocast: compute in bf16 with fp32 master weights.
+        storage: how the matrices of the published version are stored.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Recipe:
     average_decay: float = 0.99
     clip: float = 1.0
     autocast: bool = True
+    storage: Storage = "bf16"
     seed: int = 0
     log_every: int = 20
     validate_every: int = 200

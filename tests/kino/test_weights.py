@@ -34,9 +34,9 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "models")
 
 
-def publish(registry: Registry, tensors: dict[str, Tensor], *, bf16: bool = False) -> Manifest:
+def publish(registry: Registry, tensors: dict[str, Tensor], storage: weights.Storage = "float32") -> Manifest:
     path = registry.root.parent / "model.safetensors"
-    weights.save_state(path, tensors, bf16=bf16)
+    weights.save_state(path, tensors, storage)
     return registry.publish(Manifest("tae", "1", "mini", asdict(PRESETS["mini"].tae)), {"model.safetensors": path})
 
 
@@ -56,7 +56,7 @@ def test_a_network_gets_back_what_was_published(registry: Registry) -> None:
 
 def test_bf16_rounds_matrices_and_leaves_vectors_and_counts(registry: Registry) -> None:
     state = seeded().state_dict()
-    manifest = publish(registry, state, bf16=True)
+    manifest = publish(registry, state, "bf16")
     stored = weights.load_state(manifest, registry, dtype=None)
     assert {name: tensor.dtype for name, tensor in stored.items()} == {
         "enter.weight": torch.bfloat16,
@@ -69,6 +69,21 @@ def test_bf16_rounds_matrices_and_leaves_vectors_and_counts(registry: Registry) 
     assert torch.equal(loaded["enter.weight"], state["enter.weight"].bfloat16().float())
     assert torch.equal(loaded["enter.bias"], state["enter.bias"])
     assert loaded["steps"].item() == 7
+
+
+def test_eight_bits_keep_each_row_to_half_a_step_of_its_own(registry: Registry, tmp_path: Path) -> None:
+    matrix = torch.tensor([[127.0, 0.4, -63.6], [0.0127, -0.00504, 0.0], [0.0, 0.0, 0.0]])
+    kernel = torch.linspace(-1, 1, 24).view(2, 3, 2, 2)
+    state = {"m": matrix, "k": kernel, "v": torch.tensor([0.1, 0.2])}
+    manifest = publish(registry, state, "int8")
+    loaded = weights.load_state(manifest, registry)
+    assert loaded.keys() == {"m", "k", "v"}
+    torch.testing.assert_close(loaded["m"], torch.tensor([[127.0, 0, -64], [0.0127, -0.005, 0], [0, 0, 0]]))
+    steps = kernel.flatten(1).abs().amax(dim=1) / 127
+    assert ((loaded["k"] - kernel).flatten(1).abs() <= steps[:, None] * 0.5001).all()
+    assert torch.equal(loaded["v"], state["v"])
+    weights.save_state(tmp_path / "wide", {"w": torch.ones(64, 1024)}, "int8")
+    assert (tmp_path / "wide").stat().st_size < 64 * 1024 + 64 * 4 + 400
 
 
 def test_equal_tensors_give_equal_files(tmp_path: Path) -> None:
