@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from training.world.music import drawn_mood
 from training.world.render import render
 from training.world.scene import Scene, sample
 from training.world.sound import render_sound
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 logger = logging.getLogger("training")
 Split = Literal["train", "held_out"]
@@ -108,7 +111,7 @@ class SoundSet:
         return np.asarray((sound * 32767).round(), dtype=np.int16)
 
 
-def digest(items: ClipSet | SoundSet) -> str:
+def digest(items: "DataclassInstance") -> str:
     """Ten hex digits over the settings of a set."""
     return sha256(repr(asdict(items)).encode()).hexdigest()[:10]
 

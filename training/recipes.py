@@ -134,6 +134,20 @@ ROWS = [
         flat=0.3,
     ),
     Recipe(
+        name="audio_mini_even",
+        component="audio",
+        settings=AudioSettings(
+            "mini",
+            Soundtracks("train", 3200, seed=2, even=True),
+            Soundtracks("held_out", 64),
+            start="audio_mini_tuned",
+        ),
+        steps=400,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
+        flat=0.3,
+    ),
+    Recipe(
         name="dit_nano",
         component="dit",
         settings=DitSettings(

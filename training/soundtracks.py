@@ -1,8 +1,10 @@
 """World clips that are seen and heard: drawn once, then kept as what the audio generator reads and writes."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +15,9 @@ from numpy.typing import NDArray
 from kino.models.audio import LATENTS_PER_SECOND, at_latent_rate
 from kino.models.vision import Vision
 from kino.shapes import SAMPLE_RATE
-from training.data import Split, open_pool
+from training.data import Split, digest, open_pool
 from training.published import SoundParts
-from training.world.events import Event, events, intervals
+from training.world.events import ENGINE, KINDS, Event, events, intervals
 from training.world.music import drawn_mood
 from training.world.render import render
 from training.world.scene import Mixture, Scene, sample
@@ -24,6 +26,9 @@ from training.world.sound import render_sound
 logger = logging.getLogger("training")
 WORLD = Mixture(two_objects=0.1, style=0.05, person=0.1)
 CHUNK = 16
+NOTHING = "nothing"
+SOUGHT = (*KINDS, ENGINE, NOTHING)
+_ATTEMPT_STRIDE = 1_000_000_007
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Soundtracks:
     Args:
         size: side of the frames in pixels; what the vision encoder sees.
         begun_share: share of the windows that start with the scene; the others start up to `latest_seconds` later.
+        even: as many clips of each kind of event, of motors and of neither; else as the mixture has them.
     """
 
     split: Split
@@ -44,10 +50,11 @@ class Soundtracks:
     begun_share: float = 0.5
     latest_seconds: float = 4.0
     mixture: Mixture = WORLD
+    even: bool = False
 
     def scene(self, index: int) -> Scene:
         """Scene of one clip."""
-        return sample(self.seed, index, self.split, self.mixture)
+        return _sought(self, index) if self.even else sample(self.seed, index, self.split, self.mixture)
 
     def start_seconds(self, index: int) -> float:
         """Time of a clip's first frame in its scene."""
@@ -74,16 +81,32 @@ class Soundtracks:
         return self.seconds * LATENTS_PER_SECOND
 
 
+@cache
+def _sought(items: Soundtracks, index: int) -> Scene:
+    """The first scene, of those that a clip's number leads to, in which the kind is heard whose turn it is."""
+    for attempt in count():
+        scene = sample(items.seed, index + attempt * _ATTEMPT_STRIDE, items.split, items.mixture)
+        heard = {event.kind for event in events(scene, items.seconds)}
+        heard |= {interval.kind for interval in intervals(scene, items.seconds)}
+        if SOUGHT[index % len(SOUGHT)] in (heard or {NOTHING}):
+            return scene
+    raise AssertionError("an endless loop ended")
+
+
 @dataclass(frozen=True)
-class Heard:
-    """The sounds of a set, as a pool."""
+class Side:
+    """What is heard or seen of a set's clips."""
 
     of: Soundtracks
 
     @property
     def count(self) -> int:
-        """Number of sounds."""
+        """Number of clips."""
         return self.of.count
+
+
+class Heard(Side):
+    """The sounds of a set, as a pool."""
 
     @property
     def key(self) -> str:
@@ -102,16 +125,8 @@ class Heard:
         return np.asarray((sound * 32767).round(), dtype=np.int16)
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Side):
     """The frames of a set, as a pool."""
-
-    of: Soundtracks
-
-    @property
-    def count(self) -> int:
-        """Number of clips."""
-        return self.of.count
 
     @property
     def key(self) -> str:
@@ -135,11 +150,6 @@ class Encoded(NamedTuple):
 
     latents: NDArray[np.float16]
     rows: NDArray[np.float16]
-
-
-def digest(items: Soundtracks) -> str:
-    """Ten hex digits over the settings of a set."""
-    return sha256(repr(asdict(items)).encode()).hexdigest()[:10]
 
 
 def open_soundtracks(items: Soundtracks, parts: SoundParts, cache: Path) -> Encoded:

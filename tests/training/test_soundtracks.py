@@ -7,8 +7,8 @@ import torch
 from kino.models.audio import at_latent_rate
 from kino.registry import Registry
 from training.published import MODELS, SoundParts
-from training.soundtracks import WORLD, Heard, Seen, Soundtracks, open_soundtracks
-from training.world.events import events
+from training.soundtracks import SOUGHT, WORLD, Heard, Seen, Soundtracks, open_soundtracks
+from training.world.events import events, intervals
 from training.world.render import render
 from training.world.sound import render_sound
 
@@ -29,6 +29,17 @@ def test_about_half_of_the_clips_begin_with_their_scene() -> None:
     starts = np.array([many.start_seconds(index) for index in range(400)])
     assert 0.4 < np.mean(starts == 0) < 0.6
     assert starts.max() <= 4
+
+
+def test_every_kind_of_event_has_its_turn_in_an_even_set() -> None:
+    even = replace(ITEMS, count=16, seconds=4, mixture=WORLD, even=True)
+    for index in range(16):
+        scene = even.scene(index)
+        assert scene == even.scene(index)
+        kinds = {event.kind for event in events(scene, 4)} | {part.kind for part in intervals(scene, 4)}
+        assert SOUGHT[index % 8] in (kinds or {"nothing"})
+    assert SOUGHT == ("bounce", "splash", "thud", "bell", "whoosh", "step", "engine", "nothing")
+    assert even.scene(0) != even.scene(8)
 
 
 def test_events_are_timed_from_the_first_frame() -> None:
