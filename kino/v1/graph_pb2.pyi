@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from kino.v1 import audio_pb2 as _audio_pb2
+from kino.v1 import editor_pb2 as _editor_pb2
 from kino.v1 import encoder_pb2 as _encoder_pb2
 from kino.v1 import generator_pb2 as _generator_pb2
 from kino.v1 import info_pb2 as _info_pb2
@@ -27,6 +28,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Fit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIT_UNSPECIFIED: _Fit.ValueType  # 0
+    """Same as FIT_COVER."""
+    FIT_COVER: _Fit.ValueType  # 1
+    """It fills the size; what is over is cut off evenly on both sides."""
+    FIT_STRETCH: _Fit.ValueType  # 2
+    """It is stretched to the size, so that all of it is there."""
+
+class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
+    """How a picture is brought to another aspect."""
+
+FIT_UNSPECIFIED: Fit.ValueType  # 0
+"""Same as FIT_COVER."""
+FIT_COVER: Fit.ValueType  # 1
+"""It fills the size; what is over is cut off evenly on both sides."""
+FIT_STRETCH: Fit.ValueType  # 2
+"""It is stretched to the size, so that all of it is there."""
+Global___Fit: _TypeAlias = Fit  # noqa: Y015
 
 class _ExportFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -50,6 +75,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """The sound alone as 24 bits without loss ("audio/flac")."""
     EXPORT_FORMAT_M4A: _ExportFormat.ValueType  # 6
     """The sound alone as AAC in MP4 ("audio/mp4")."""
+    EXPORT_FORMAT_LOSSLESS: _ExportFormat.ValueType  # 7
+    """Every pixel as it is, for another stage: FFV1 in Matroska, without sound ("video/matroska")."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """Form of an exported file."""
@@ -70,6 +97,8 @@ EXPORT_FORMAT_FLAC: ExportFormat.ValueType  # 5
 """The sound alone as 24 bits without loss ("audio/flac")."""
 EXPORT_FORMAT_M4A: ExportFormat.ValueType  # 6
 """The sound alone as AAC in MP4 ("audio/mp4")."""
+EXPORT_FORMAT_LOSSLESS: ExportFormat.ValueType  # 7
+"""Every pixel as it is, for another stage: FFV1 in Matroska, without sound ("video/matroska")."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 class _GenerationState:
@@ -248,6 +277,8 @@ class GenerationSpec(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     SOUND_FOR_VIDEO_FIELD_NUMBER: _builtins.int
     TEXT_TO_SOUND_FIELD_NUMBER: _builtins.int
+    EDIT_VIDEO_FIELD_NUMBER: _builtins.int
+    IMAGE_TO_VIDEO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text_to_video(self) -> Global___TextToVideo:
         """A film of a sentence."""
@@ -268,6 +299,14 @@ class GenerationSpec(_message.Message):
     def text_to_sound(self) -> Global___TextToSound:
         """A sound of words."""
 
+    @_builtins.property
+    def edit_video(self) -> Global___EditVideo:
+        """A video, changed as an instruction asks."""
+
+    @_builtins.property
+    def image_to_video(self) -> Global___ImageToVideo:
+        """A film that begins with a picture."""
+
     def __init__(
         self,
         *,
@@ -276,12 +315,14 @@ class GenerationSpec(_message.Message):
         pipeline: Global___Pipeline | None = ...,
         sound_for_video: Global___SoundForVideo | None = ...,
         text_to_sound: Global___TextToSound | None = ...,
+        edit_video: Global___EditVideo | None = ...,
+        image_to_video: Global___ImageToVideo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound"]  # noqa: Y015
+    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound", "edit_video", "image_to_video"]  # noqa: Y015
     _WhichOneofArgType_product: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_product) -> _WhichOneofReturnType_product | None: ...
 
@@ -517,6 +558,140 @@ class TextToSound(_message.Message):
 Global___TextToSound: _TypeAlias = TextToSound  # noqa: Y015
 
 @_typing.final
+class EditVideo(_message.Message):
+    """A video, changed as an instruction asks: as long, as large and at the same frame rate as it was. What the edit leaves
+    alone keeps its pixels.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIDEO_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
+    NEW_SOUND_FIELD_NUMBER: _builtins.int
+    instruction: _builtins.str
+    """What to change, in English: another colour, another object, one less or one more, another place or another style."""
+    seed: _builtins.int
+    """Seed of the noise, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    source_guidance: _builtins.float
+    """How closely to keep to the video, within Limits.source_guidance of the editor; unset for the preset's own."""
+    new_sound: _builtins.bool
+    """Make the sound anew, from the edited pictures; otherwise the video keeps the sound that it has."""
+    @_builtins.property
+    def video(self) -> _media_pb2.Media:
+        """The video, within Limits.seconds of the editor, at 1 to 120 frames per second and of at most 1920x1088 pixels."""
+
+    @_builtins.property
+    def sampling(self) -> _generator_pb2.Sampling:
+        """How the flow is integrated."""
+
+    def __init__(
+        self,
+        *,
+        video: _media_pb2.Media | None = ...,
+        instruction: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        sampling: _generator_pb2.Sampling | None = ...,
+        source_guidance: _builtins.float | None = ...,
+        new_sound: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_source_guidance", b"_source_guidance", "sampling", b"sampling", "seed", b"seed", "source_guidance", b"source_guidance", "video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_source_guidance", b"_source_guidance", "instruction", b"instruction", "new_sound", b"new_sound", "sampling", b"sampling", "seed", b"seed", "source_guidance", b"source_guidance", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__source_guidance: _TypeAlias = _typing.Literal["source_guidance"]  # noqa: Y015
+    _WhichOneofArgType__source_guidance: _TypeAlias = _typing.Literal["_source_guidance", b"_source_guidance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_guidance) -> _WhichOneofReturnType__source_guidance | None: ...
+
+Global___EditVideo: _TypeAlias = EditVideo  # noqa: Y015
+
+@_typing.final
+class ImageToVideo(_message.Message):
+    """A film that begins with a picture, with the sound that belongs to it. Of Limits.aspects its size is the one whose
+    aspect is nearest to the picture's; the picture fills it, and what is over is cut off evenly on both sides.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    FPS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
+    VERBATIM_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
+    negative_prompt: _builtins.str
+    """What to move away from; empty for nothing in particular."""
+    seconds: _builtins.float
+    """Length in seconds, above 0; frames are rounded to the nearest whole number. Unset for the preset's own length."""
+    fps: _builtins.int
+    """Frames per second, within Limits.fps; unset for the preset's own."""
+    seed: _builtins.int
+    """Seed of every choice, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    source_guidance: _builtins.float
+    """How closely to keep to the picture, within Limits.source_guidance of the editor; unset for the preset's own."""
+    verbatim: _builtins.bool
+    """Give the prompt to the encoder as it is, without the rewriter."""
+    silent: _builtins.bool
+    """Leave the sound out; a film with sound has at least two frames."""
+    @_builtins.property
+    def image(self) -> _media_pb2.Media:
+        """The picture: PNG, JPEG or WebP, of at most 1920x1088 pixels."""
+
+    @_builtins.property
+    def sampling(self) -> _generator_pb2.Sampling:
+        """How the flow is integrated."""
+
+    def __init__(
+        self,
+        *,
+        image: _media_pb2.Media | None = ...,
+        prompt: _builtins.str = ...,
+        negative_prompt: _builtins.str = ...,
+        seconds: _builtins.float | None = ...,
+        fps: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+        sampling: _generator_pb2.Sampling | None = ...,
+        source_guidance: _builtins.float | None = ...,
+        verbatim: _builtins.bool = ...,
+        silent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "fps", b"fps", "image", b"image", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "source_guidance", b"source_guidance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "source_guidance", b"source_guidance", "verbatim", b"verbatim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
+    _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__source_guidance: _TypeAlias = _typing.Literal["source_guidance"]  # noqa: Y015
+    _WhichOneofArgType__source_guidance: _TypeAlias = _typing.Literal["_source_guidance", b"_source_guidance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_guidance) -> _WhichOneofReturnType__source_guidance | None: ...
+
+Global___ImageToVideo: _TypeAlias = ImageToVideo  # noqa: Y015
+
+@_typing.final
 class Pipeline(_message.Message):
     """Calls and how their outputs flow into each other's inputs: an acyclic graph."""
 
@@ -566,6 +741,9 @@ class PipelineNode(_message.Message):
     TAE_DECODE_FIELD_NUMBER: _builtins.int
     EXPORT_FIELD_NUMBER: _builtins.int
     SOUND_FIELD_NUMBER: _builtins.int
+    INTERPRET_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    CONFORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name within the pipeline: 1 to 63 of a-z, 0-9, "_" and "-"."""
     @_builtins.property
@@ -596,6 +774,18 @@ class PipelineNode(_message.Message):
     def sound(self) -> _audio_pb2.AudioServiceGenerateRequest:
         """AudioService.Generate."""
 
+    @_builtins.property
+    def interpret(self) -> _editor_pb2.InterpretRequest:
+        """EditorService.Interpret."""
+
+    @_builtins.property
+    def edit(self) -> _editor_pb2.EditRequest:
+        """EditorService.Edit."""
+
+    @_builtins.property
+    def conform(self) -> Global___ConformRequest:
+        """Done by the graph itself."""
+
     def __init__(
         self,
         *,
@@ -607,12 +797,15 @@ class PipelineNode(_message.Message):
         tae_decode: _tae_pb2.TaeServiceDecodeRequest | None = ...,
         export: Global___ExportRequest | None = ...,
         sound: _audio_pb2.AudioServiceGenerateRequest | None = ...,
+        interpret: _editor_pb2.InterpretRequest | None = ...,
+        edit: _editor_pb2.EditRequest | None = ...,
+        conform: Global___ConformRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "interpret", b"interpret", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "encode", b"encode", "export", b"export", "generate", b"generate", "name", b"name", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "interpret", b"interpret", "name", b"name", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -703,6 +896,80 @@ class PipelineOutput(_message.Message):
 Global___PipelineOutput: _TypeAlias = PipelineOutput  # noqa: Y015
 
 @_typing.final
+class ConformRequest(_message.Message):
+    """Brings a video or a picture to a size, a frame rate and a length that a model takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    FPS_FIELD_NUMBER: _builtins.int
+    MIN_FRAMES_FIELD_NUMBER: _builtins.int
+    MAX_FRAMES_FIELD_NUMBER: _builtins.int
+    fit: Global___Fit.ValueType
+    """How the chosen size is filled."""
+    fps: _builtins.float
+    """Frames per second of the result, 1 to 60; not read for a picture, which becomes one frame."""
+    min_frames: _builtins.int
+    """Fewest frames of what was more than one: the last one stays for the rest."""
+    max_frames: _builtins.int
+    """Most frames, at least 1; a longer video is refused."""
+    @_builtins.property
+    def media(self) -> _media_pb2.Media:
+        """A video file, or a picture: PNG, JPEG or WebP."""
+
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedCompositeFieldContainer[_info_pb2.Size]:
+        """Sizes to choose from, at least one: the one whose aspect is nearest."""
+
+    def __init__(
+        self,
+        *,
+        media: _media_pb2.Media | None = ...,
+        sizes: _abc.Iterable[_info_pb2.Size] | None = ...,
+        fit: Global___Fit.ValueType = ...,
+        fps: _builtins.float = ...,
+        min_frames: _builtins.int = ...,
+        max_frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fit", b"fit", "fps", b"fps", "max_frames", b"max_frames", "media", b"media", "min_frames", b"min_frames", "sizes", b"sizes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConformRequest: _TypeAlias = ConformRequest  # noqa: Y015
+
+@_typing.final
+class ConformResponse(_message.Message):
+    """What a model takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIDEO_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    frames: _builtins.int
+    """Its frames."""
+    @_builtins.property
+    def video(self) -> _media_pb2.Media:
+        """FFV1 in Matroska ("video/matroska")."""
+
+    def __init__(
+        self,
+        *,
+        video: _media_pb2.Media | None = ...,
+        frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConformResponse: _TypeAlias = ConformResponse  # noqa: Y015
+
+@_typing.final
 class ExportRequest(_message.Message):
     """Turns what stages give each other into files for people."""
 
@@ -712,8 +979,15 @@ class ExportRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SOUND_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
+    EDITED_FIELD_NUMBER: _builtins.int
+    RECONSTRUCTION_FIELD_NUMBER: _builtins.int
+    KEEP_SOUND_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
     """What to make of it."""
+    keep_sound: _builtins.bool
+    """Keep the first track of sound that the video has, cut or filled up with silence to the length of the pictures; a
+    video without one stays silent.
+    """
     @_builtins.property
     def video(self) -> _media_pb2.Media:
         """The video; not read for sound alone."""
@@ -726,6 +1000,16 @@ class ExportRequest(_message.Message):
     def figures(self) -> _audio_pb2.SoundFigures:
         """What was measured on the sound, passed on with the files."""
 
+    @_builtins.property
+    def edited(self) -> _media_pb2.Media:
+        """The video as a model changed it, at a size and frame rate of its own. The change is brought to the video's own
+        pixels and times: where it differs from `reconstruction`, in soft outlines; everything else stays as it is.
+        """
+
+    @_builtins.property
+    def reconstruction(self) -> _media_pb2.Media:
+        """What the model makes of the unchanged video, frame by frame as `edited`."""
+
     def __init__(
         self,
         *,
@@ -733,10 +1017,13 @@ class ExportRequest(_message.Message):
         format: Global___ExportFormat.ValueType = ...,
         sound: _media_pb2.Media | None = ...,
         figures: _audio_pb2.SoundFigures | None = ...,
+        edited: _media_pb2.Media | None = ...,
+        reconstruction: _media_pb2.Media | None = ...,
+        keep_sound: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "sound", b"sound", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "reconstruction", b"reconstruction", "sound", b"sound", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "format", b"format", "sound", b"sound", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "format", b"format", "keep_sound", b"keep_sound", "reconstruction", b"reconstruction", "sound", b"sound", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -917,6 +1204,7 @@ class Generation(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     REWRITER_FALLBACK_REASON_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Name, given by the graph."""
     sequence: _builtins.int
@@ -929,6 +1217,8 @@ class Generation(_message.Message):
     """Seed of every choice; 0 for a pipeline of the client's own, whose nodes carry their seeds."""
     rewriter_fallback_reason: _builtins.str
     """Why the prompt was rewritten by a stand-in (RewriteResponse.fallback_reason); empty where it was not."""
+    task: _editor_pb2.EditTask.ValueType
+    """What an instruction was taken to ask for; unset until then. `rewritten_prompt` holds its plain wording."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -983,10 +1273,11 @@ class Generation(_message.Message):
         seed: _builtins.int = ...,
         record: Global___Record | None = ...,
         rewriter_fallback_reason: _builtins.str = ...,
+        task: _editor_pb2.EditTask.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "record", b"record", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "id", b"id", "record", b"record", "rewriter_fallback_reason", b"rewriter_fallback_reason", "rewritten_prompt", b"rewritten_prompt", "seed", b"seed", "sequence", b"sequence", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "substitutions", b"substitutions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "id", b"id", "record", b"record", "rewriter_fallback_reason", b"rewriter_fallback_reason", "rewritten_prompt", b"rewritten_prompt", "seed", b"seed", "sequence", b"sequence", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "substitutions", b"substitutions", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

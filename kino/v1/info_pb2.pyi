@@ -218,6 +218,7 @@ class Limits(_message.Message):
     GUIDANCE_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
     size_multiple: _builtins.int
     """Height and width must be whole multiples of this many pixels; 0 where they are not taken."""
     @_builtins.property
@@ -262,7 +263,11 @@ class Limits(_message.Message):
 
     @_builtins.property
     def seconds(self) -> Global___FloatRange:
-        """Length of a sound in seconds."""
+        """Length in seconds: of a sound, or of a video to be edited."""
+
+    @_builtins.property
+    def source_guidance(self) -> Global___FloatRange:
+        """How closely an edit keeps to its source; 1 is no more than the model does by itself."""
 
     def __init__(
         self,
@@ -279,10 +284,11 @@ class Limits(_message.Message):
         guidance: Global___FloatRange | None = ...,
         queue: Global___IntRange | None = ...,
         seconds: Global___FloatRange | None = ...,
+        source_guidance: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

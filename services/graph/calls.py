@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 from kino.v1 import (
     audio_pb2,
     audio_pb2_grpc,
+    editor_pb2,
+    editor_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
     generator_pb2,
@@ -85,6 +87,18 @@ CALLS = {
             ("video|seconds",), streams=True, timeout_seconds=6 * 3600,
         ),
         Call(
+            "interpret", "editor", "Interpret", editor_pb2.InterpretRequest, editor_pb2.InterpretResponse,
+            ("instruction",), streams=False, timeout_seconds=60,
+        ),
+        Call(
+            "edit", "editor", "Edit", editor_pb2.EditRequest, editor_pb2.EditResult,
+            ("embeddings", "task", "latents", "frames"), streams=True, timeout_seconds=6 * 3600,
+        ),
+        Call(
+            "conform", GRAPH, "", graph_pb2.ConformRequest, graph_pb2.ConformResponse,
+            ("media", "sizes", "max_frames"), streams=True, timeout_seconds=3600,
+        ),
+        Call(
             "export", GRAPH, "", graph_pb2.ExportRequest, graph_pb2.ExportResponse,
             ("video|sound",), streams=True, timeout_seconds=3600,
         ),
@@ -106,4 +120,5 @@ COMPONENTS = {
     "generator": Component(generator_pb2_grpc.GeneratorServiceStub, generator_pb2.GeneratorServiceDescribeRequest),
     "tae": Component(tae_pb2_grpc.TaeServiceStub, tae_pb2.TaeServiceDescribeRequest),
     "audio": Component(audio_pb2_grpc.AudioServiceStub, audio_pb2.AudioServiceDescribeRequest),
+    "editor": Component(editor_pb2_grpc.EditorServiceStub, editor_pb2.EditorServiceDescribeRequest),
 }
