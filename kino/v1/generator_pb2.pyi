@@ -123,6 +123,7 @@ class GenerateRequest(_message.Message):
     RESUME_FROM_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
     CHECKPOINT_SECONDS_FIELD_NUMBER: _builtins.int
+    FPS_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """Frames of the video, within Limits.frames; 1 is an image."""
     height: _builtins.int
@@ -138,6 +139,10 @@ class GenerateRequest(_message.Message):
     checkpoint_seconds: _builtins.float
     """Seconds of work between two checkpoints, more than 0: the first step to end so long after the one before, or after
     the beginning, leaves one. Unset for none by time.
+    """
+    fps: _builtins.float
+    """Frames per second that the video is meant for, within Limits.fps; unset for the model's own. Where Limits.fps is
+    unset, the model is told of it in the text, and does not read this.
     """
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_encoder_pb2.Embedding]:
@@ -171,19 +176,24 @@ class GenerateRequest(_message.Message):
         resume_from: Global___Checkpoint | None = ...,
         delivery: _tensor_pb2.Delivery.ValueType = ...,
         checkpoint_seconds: _builtins.float | None = ...,
+        fps: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "fps", b"fps", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "frames", b"frames", "height", b"height", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "fps", b"fps", "frames", b"frames", "height", b"height", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__checkpoint_every: _TypeAlias = _typing.Literal["checkpoint_every"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every"]  # noqa: Y015
     _WhichOneofReturnType__checkpoint_seconds: _TypeAlias = _typing.Literal["checkpoint_seconds"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_seconds: _TypeAlias = _typing.Literal["_checkpoint_seconds", b"_checkpoint_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
+    _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every) -> _WhichOneofReturnType__checkpoint_every | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_seconds) -> _WhichOneofReturnType__checkpoint_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -234,6 +244,7 @@ class Checkpoint(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     OF_FIELD_NUMBER: _builtins.int
     X_T_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Steps finished, 1 to `of` - 1."""
     of: _builtins.int
@@ -242,16 +253,21 @@ class Checkpoint(_message.Message):
     def x_t(self) -> _tensor_pb2.Tensor:
         """The sample at this step: float32 [c t h w], c channels of the latent grid t h w."""
 
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
+        """What a solver of several steps keeps of those before, each as `x_t`; empty where one step needs no other."""
+
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
         of: _builtins.int = ...,
         x_t: _tensor_pb2.Tensor | None = ...,
+        history: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["x_t", b"x_t"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["of", b"of", "step", b"step", "x_t", b"x_t"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "of", b"of", "step", b"step", "x_t", b"x_t"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
