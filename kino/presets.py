@@ -6,11 +6,14 @@ from kino.limits import SAMPLERS, SOUND, VIDEO, SamplerDefaults, SoundLimits, Vi
 from kino.models.audio import AudioConfig
 from kino.models.codec import CodecConfig
 from kino.models.dit import DitConfig
+from kino.models.identity import IdentityConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
 from kino.models.vision import VisionConfig
 
+IDENTITY = "identity"
+"""Name of the tokens of a face among those of the text towers."""
 EDITOR_TASKS = ("text", "image", "mark", "recolour", "replace", "remove", "add", "place", "style")
 """What an editor is asked for: a video from text, or that begins with a picture; an object painted over; the edits."""
 
@@ -22,6 +25,7 @@ class Preset:
     Args:
         towers: text towers by name; empty where the row's towers are not ours to make.
         vision, t5: what the audio generator sees and reads by; None where they are not ours to make.
+        identity: what finds a face and tells whose it is; None where it is not ours to make.
     """
 
     name: str
@@ -36,11 +40,19 @@ class Preset:
     video: VideoLimits
     sampler: SamplerDefaults
     sound: SoundLimits
+    identity: IdentityConfig | None = None
 
     @property
     def editor(self) -> DitConfig:
         """The generator with a condition on extra channels, laid out as in `kino.conditions`, and a vector per task."""
         return replace(self.dit, extra_channels=self.dit.latent_channels + 1, tasks=EDITOR_TASKS)
+
+    @property
+    def personalizer(self) -> DitConfig | None:
+        """The generator with the tokens of an identity behind those of the text, as one more tower."""
+        if self.identity is None:
+            return None
+        return replace(self.dit, text_widths=(*self.dit.text_widths, (IDENTITY, self.identity.token_width)))
 
     @property
     def text_shapes(self) -> dict[str, tuple[int, int]]:
@@ -114,6 +126,7 @@ PRESETS: dict[str, Preset] = {
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
         sound=SOUND["nano"],
+        identity=IdentityConfig(32, (8, 16), 16, (8, 16), 16, 2),
     ),
     "mini": Preset(
         name="mini",
@@ -130,6 +143,7 @@ PRESETS: dict[str, Preset] = {
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
         sound=SOUND["mini"],
+        identity=IdentityConfig(96, (16, 32, 48), 48, (24, 48, 80), 128, 4),
     ),
     "1b": paper_row("1b", 1536, 24, 16, 4096),
     "5b": paper_row("5b", 3072, 32, 24, 8192),

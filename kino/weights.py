@@ -89,6 +89,8 @@ def random_manifest(component: str, preset: str) -> Manifest:
         "vision": row.vision,
         "t5": row.t5,
         "audio": row.audio,
+        "identity": row.identity,
+        "personalizer": row.personalizer,
         **row.towers,
     }
     if component not in networks:
@@ -101,6 +103,10 @@ def random_manifest(component: str, preset: str) -> Manifest:
     if component in ("dit", "editor"):
         text = {tower: random_manifest(tower, preset).digest for tower in row.towers}
         spaces = Spaces(random_manifest("tae", preset).digest, text)
+    if component == "personalizer":
+        text = {tower: random_manifest(tower, preset).digest for tower in row.towers}
+        vision = random_manifest("identity", preset).digest
+        spaces = Spaces(random_manifest("tae", preset).digest, text, vision)
     if component == "audio":
         text = {"t5": random_manifest("t5", preset).digest}
         spaces = Spaces(random_manifest("codec", preset).digest, text, random_manifest("vision", preset).digest)

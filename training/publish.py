@@ -18,6 +18,7 @@ from kino.manifest import Manifest, Spaces
 from kino.models.audio import AudioDit
 from kino.models.codec import Codec
 from kino.models.dit import DiT
+from kino.models.identity import Identity
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
@@ -36,10 +37,20 @@ from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
 from training.recipe import Recipe
 from training.recipes import RECIPES
 
-PREFIXES = {"tae": "", "dit": "dit.", "editor": "", "rewriter": "", "codec": "", "vision": "vision.", "audio": "audio."}
+PREFIXES = {
+    "tae": "",
+    "dit": "dit.",
+    "editor": "",
+    "rewriter": "",
+    "codec": "",
+    "vision": "vision.",
+    "audio": "audio.",
+    "identity": "identity.",
+    "personalizer": "personalizer.",
+}
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
-Network = TAE | DiT | LanguageModel | Codec | Vision | AudioDit | Tower
+Network = TAE | DiT | LanguageModel | Codec | Vision | Identity | AudioDit | Tower
 
 
 DATA = {
@@ -51,6 +62,8 @@ DATA = {
     "vision": "frames of the procedural world in `training/world`, drawn anew for every batch",
     "t5": "sound prompts of the procedural world in `training/world`",
     "audio": "clips with sound of the procedural world in `training/world`",
+    "identity": "portraits and frames of the procedural world in `training/world`, drawn anew for every batch",
+    "personalizer": "clips of people, portraits and captions of the procedural world in `training/world`",
     "rewriter": "prompts made by the rules and word lists of `training/objectives/pairs.py` and `wishes.toml`",
 }
 """What a component learned from, where that is not clips alone."""
@@ -73,6 +86,12 @@ def network(component: str, preset: Preset) -> Network:
     if component == "vision":
         assert preset.vision is not None
         return Vision(preset.vision)
+    if component == "identity":
+        assert preset.identity is not None
+        return Identity(preset.identity)
+    if component == "personalizer":
+        assert preset.personalizer is not None
+        return DiT(preset.personalizer)
     tower = preset.t5 if component == "t5" else preset.towers[component]
     assert tower is not None
     return Tower(tower)
@@ -142,6 +161,9 @@ def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
 
     if component in ("dit", "editor"):
         return Spaces(digest("tae"), {name: digest(name) for name, _ in preset.dit.text_widths})
+    if component == "personalizer":
+        text = {name: digest(name) for name, _ in preset.dit.text_widths}
+        return Spaces(digest("tae"), text, digest("identity"))
     if component == "audio":
         return Spaces(digest("codec"), {"t5": digest("t5")}, digest("vision"))
     return Spaces()

@@ -12,6 +12,7 @@ from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
 from training.objectives.vision import VisionSettings
+from training.personalizer_stages import PERSONALIZER_ROWS
 from training.recipe import Recipe
 from training.soundtracks import Soundtracks
 
@@ -262,5 +263,6 @@ ROWS = [
         validate_every=200,
     ),
     *EDITOR_ROWS,
+    *PERSONALIZER_ROWS,
 ]
 RECIPES = {row.name: row for row in ROWS}

@@ -138,7 +138,7 @@ def sample(seed: int, index: int, split: Split = "train", mixture: Mixture = PLA
     if rng.random() < mixture.person:
         name, identity = "person", _identity(rng)
     second, sign = None, None
-    camera = _camera(rng, motion, mixture)
+    camera = draw_camera(rng, motion, mixture)
     if not motion.startswith("moves") and rng.random() < mixture.two_objects:
         second = _second(rng, name, colour)
     elif camera == "still" and rng.random() < mixture.sign:
@@ -168,7 +168,7 @@ def _triple(rng: np.random.Generator, seed: int, index: int, split: Split) -> Tr
     return held_out()[int(order[index % size])]
 
 
-def _camera(rng: np.random.Generator, motion: str, mixture: Mixture) -> str:
+def draw_camera(rng: np.random.Generator, motion: str, mixture: Mixture) -> str:
     """A camera move that cannot be mistaken for the object's motion, nor hide it."""
     draw = rng.random()
     if draw < mixture.pan:
