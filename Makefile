@@ -4,12 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-EXTRAS := rewriter,encoder,generator,tae,audio,graph,hf,train,bench,dev
+EXTRAS := rewriter,encoder,generator,tae,audio,graph,s3,jobs,hf,train,bench,dev
 STAMP := $(VENV)/.installed
 # Every training run behind the shipped weights, each after those it stands on; the rows are in training/recipes.py.
 # A stage of the generator goes on from the one before, and the last of them is published.
-RECIPES := tae_mini codec_mini vision_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks editor_mini_back
-STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned editor_mini_stills editor_mini_tasks
+RECIPES := tae_mini codec_mini vision_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned dit_mini_aspects editor_mini_stills editor_mini_tasks editor_mini_back
+STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks
 VERSION ?= mini-2
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
@@ -23,7 +23,7 @@ export FILM_OUT := $(value OUT)
 unexport PROMPT SECONDS ASPECT SEED OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help env film prompt-given test lint format protos protos-release weights bench constraints
+.PHONY: help env film prompt-given test binaries lint format protos protos-release weights bench constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ prompt-given:
 
 test: $(STAMP) ## run the default test suite
 	$(BIN)/pytest -q -n 2 --dist loadscope
+
+binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
+	$(BIN)/python -m tests.cluster.binaries
 
 lint: $(STAMP) ## check format, lint rules, types and the protos
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 
 from kino.files import FullError
 from kino.records import ConflictError
-from kino.store import DamagedError
+from kino.store import BucketMissingError, DamagedError, StoreDeniedError, StoreUnavailableError
 from kino.store import NotFoundError as NotInStoreError
 
 _DOMAIN = "kino"
@@ -164,6 +164,10 @@ def as_kino_error(error: BaseException) -> KinoError:
             return NotFoundError(str(error))
         case DamagedError():
             return DataLossError(str(error))
+        case StoreUnavailableError():
+            return UnavailableError(str(error))
+        case StoreDeniedError() | BucketMissingError():
+            return FailedPreconditionError(str(error))
         case ConflictError():
             return AbortedError(str(error))
         case FullError():

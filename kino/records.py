@@ -80,13 +80,23 @@ class FolderRecords:
 
     def _replace(self, name: str, value: bytes) -> None:
         path = self._path(name)
-        if len(value) > _MAX_BYTES:
-            raise ValueError(f"value is {len(value)} bytes, must be at most {_MAX_BYTES}")
+        check_value(value)
         with scratch_file(self.root) as file:
             file.write(value)
             commit(path.parent, file, path.name)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"name is {name[:120]!r}, must be {_NAME.pattern}")
+        check_name(name)
         return self.root / name
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for what is no name of a record."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name is {name[:120]!r}, must be {_NAME.pattern}")
+
+
+def check_value(value: bytes) -> None:
+    """Raise ValueError for a value that is too long for a record."""
+    if len(value) > _MAX_BYTES:
+        raise ValueError(f"value is {len(value)} bytes, must be at most {_MAX_BYTES}")

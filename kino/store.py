@@ -46,6 +46,18 @@ class DamagedError(StoreError):
         self.name, self.expected, self.actual = name, expected, actual
 
 
+class StoreUnavailableError(StoreError):
+    """The server behind the store does not answer, or not in time; the same call may succeed later."""
+
+
+class StoreDeniedError(StoreError):
+    """The keys of the store are missing, wrong or not good for this."""
+
+
+class BucketMissingError(StoreError):
+    """The bucket of the store does not exist."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """The address and description of stored bytes."""
@@ -90,16 +102,29 @@ class Store(Protocol):
     def delete(self, uri: str) -> None:
         """Remove the artifact, or raise `NotFoundError`."""
 
+    def link(self, uri: str, seconds: int) -> str | None:
+        """Return a URL by which anyone may read the artifact for so long, 1 to 604800; None where there is no server.
+
+        Raises:
+            NotFoundError: nothing is stored there.
+        """
+
 
 def open_store(url: str) -> Store:
-    """Return the store at `url`: a folder path, or the same as `file://<path>`.
+    """Return the store at `url`: a folder path, the same as `file://<path>`, or `s3://<bucket>` as in `kino.bucket`.
 
     Raises:
-        ValueError: the scheme is another one, or the path is empty.
+        ValueError: the scheme is another one, the path is empty, or a setting of the bucket is wrong.
+        StoreError: the bucket cannot be used; the types tell why.
+        ModuleNotFoundError: a bucket is named, and the extra s3 is not installed.
     """
     scheme, separator, rest = url.partition("://")
+    if scheme == "s3":
+        from kino.bucket_store import open_bucket_store  # an extra, and who has a folder has no need of it
+
+        return open_bucket_store(url)
     if separator and scheme != "file":
-        raise ValueError(f"store is of the scheme {scheme!r}, must be a folder path or file://<path>")
+        raise ValueError(f"store is of the scheme {scheme!r}, must be a folder path, file://<path> or s3://<bucket>")
     path = rest if separator else url
     if not path:
         raise ValueError(f"store is {url!r}, must name a folder")
@@ -112,6 +137,12 @@ def digest_of(uri: str) -> str:
     if match is None:
         raise ValueError(f"uri is {uri[:120]!r}, must be kino://sha256/<64 hex digits>")
     return match[1]
+
+
+def check_media_type(media_type: str) -> None:
+    """Raise ValueError for what is no media type."""
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise ValueError(f"media_type is {media_type[:120]!r}, must be of the form type/subtype")
 
 
 class FolderStore:
@@ -129,11 +160,10 @@ class FolderStore:
 
     def put(self, source: bytes | Path | BinaryIO, media_type: str, max_bytes: int | None = None) -> Artifact:
         """Store the source and return the artifact; see `Store.put`. A damaged copy is healed by putting it again."""
-        if not _MEDIA_TYPE.fullmatch(media_type):
-            raise ValueError(f"media_type is {media_type[:120]!r}, must be of the form type/subtype")
+        check_media_type(media_type)
         digest, size_bytes = hashlib.sha256(), 0
         with scratch_file(self._scratch) as data, scratch_file(self._scratch) as description:
-            for chunk in _chunks(source):
+            for chunk in chunks(source):
                 size_bytes += len(chunk)
                 if max_bytes is not None and size_bytes > max_bytes:
                     raise ValueError(f"source is longer than {max_bytes} bytes, must be at most that")
@@ -202,17 +232,23 @@ class FolderStore:
                 raise NotFoundError(f"{uri} is not in the store") from None
             path.unlink(missing_ok=True)
 
+    def link(self, uri: str, seconds: int) -> str | None:
+        """Return None: a folder has no server; see `Store.link`."""
+        self.stat(uri)
+        return None
+
     def _path(self, uri: str) -> Path:
         digest = digest_of(uri)
         return self.root / "sha256" / digest[:2] / digest
 
 
-def _chunks(source: bytes | Path | BinaryIO) -> Iterator[bytes]:
+def chunks(source: bytes | Path | BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of what can be put into a store."""
     if isinstance(source, bytes):
         yield source
     elif isinstance(source, Path):
         with source.open("rb") as file:
-            yield from _chunks(file)
+            yield from chunks(file)
     else:
         while chunk := source.read(_CHUNK_BYTES):
             yield chunk

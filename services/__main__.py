@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(
             FAILED,
             f"{error.name} is not installed: a service needs kino's extra of its own name, adopted models hf, "
-            "--runtime onnx the extra onnx",
+            "--runtime onnx the extra onnx, s3:// the extra s3",
             error,
         )
     except OSError as error:

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from kino import errors
 from kino.files import FullError
 from kino.records import ConflictError
-from kino.store import DamagedError, NotFoundError
+from kino.store import BucketMissingError, DamagedError, NotFoundError, StoreDeniedError, StoreUnavailableError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -24,6 +24,9 @@ class OutOfMemoryError(RuntimeError):
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "INVALID_ARGUMENT", "can't decode byte 0xff"),
         (NotFoundError("x is not in the store"), "NOT_FOUND", "x is not in the store"),
         (DamagedError("x", "1 bytes", "2 bytes"), "DATA_LOSS", "x is damaged: expected 1 bytes, found 2 bytes"),
+        (StoreUnavailableError("x does not answer"), "UNAVAILABLE", "x does not answer"),
+        (StoreDeniedError("x refuses these keys"), "FAILED_PRECONDITION", "x refuses these keys"),
+        (BucketMissingError("no such bucket"), "FAILED_PRECONDITION", "no such bucket"),
         (ConflictError("x has changed"), "ABORTED", "x has changed"),
         (FullError(28, "no space left", "folder"), "RESOURCE_EXHAUSTED", "the store has no room left: no space left"),
         (MemoryError(), "RESOURCE_EXHAUSTED", "too big for the memory of the device"),

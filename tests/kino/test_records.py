@@ -1,17 +1,20 @@
 import threading
-from pathlib import Path
 
 import pytest
 
-from kino.records import ConflictError, FolderRecords
+from kino.records import ConflictError, FolderRecords, Records
+from kino.store import open_store
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> FolderRecords:
-    return FolderRecords(tmp_path / "records")
+@pytest.fixture(params=["folder", "bucket"])
+def records(request: pytest.FixtureRequest) -> Records:
+    """The same promises are kept by both."""
+    if request.param == "folder":
+        return FolderRecords(request.getfixturevalue("tmp_path") / "records")
+    return open_store(request.getfixturevalue("bucket_url")).records
 
 
-def test_a_record_holds_the_last_value_written(records: FolderRecords) -> None:
+def test_a_record_holds_the_last_value_written(records: Records) -> None:
     assert records.read("stages/a") is None
     records.write("stages/a", b"1")
     records.write("stages/a", b"2")
@@ -21,7 +24,7 @@ def test_a_record_holds_the_last_value_written(records: FolderRecords) -> None:
     assert records.read("stages/a") is None
 
 
-def test_list_gives_the_names_under_a_prefix(records: FolderRecords) -> None:
+def test_list_gives_the_names_under_a_prefix(records: Records) -> None:
     assert list(records.list()) == []
     for name in ("stages/b", "stages/a", "aliases/latest"):
         records.write(name, b"")
@@ -31,7 +34,7 @@ def test_list_gives_the_names_under_a_prefix(records: FolderRecords) -> None:
     assert records.read("stages/a/deeper") is None
 
 
-def test_swap_sets_only_over_what_was_expected(records: FolderRecords) -> None:
+def test_swap_sets_only_over_what_was_expected(records: Records) -> None:
     records.swap("latest", None, b"1")
     records.swap("latest", b"1", b"2")
     with pytest.raises(ConflictError, match="record latest: holds b'2', the writer expected b'1'"):
@@ -41,7 +44,7 @@ def test_swap_sets_only_over_what_was_expected(records: FolderRecords) -> None:
     assert records.read("latest") == b"2"
 
 
-def test_swaps_of_many_threads_lose_no_increment(records: FolderRecords) -> None:
+def test_swaps_of_many_threads_lose_no_increment(records: Records) -> None:
     records.write("count", b"0")
 
     def count() -> None:
@@ -65,7 +68,7 @@ def test_swaps_of_many_threads_lose_no_increment(records: FolderRecords) -> None
 @pytest.mark.parametrize(
     "name", ["", "..", "../x", "a/../../x", "/etc/passwd", "a//b", ".hidden", "a/", "a b", "a\n", "a" * 200]
 )
-def test_no_name_leaves_the_folder(records: FolderRecords, name: str) -> None:
+def test_no_name_leaves_the_folder(records: Records, name: str) -> None:
     with pytest.raises(ValueError, match=r"name is .*, must be"):
         records.read(name)
     with pytest.raises(ValueError, match=r"name is .*, must be"):
@@ -76,7 +79,7 @@ def test_no_name_leaves_the_folder(records: FolderRecords, name: str) -> None:
         records.delete(name)
 
 
-def test_a_record_is_small(records: FolderRecords) -> None:
+def test_a_record_is_small(records: Records) -> None:
     records.write("full", bytes(1 << 20))
     with pytest.raises(ValueError, match="value is 1048577 bytes, must be at most 1048576"):
         records.write("full", bytes((1 << 20) + 1))
