@@ -14,9 +14,13 @@ ROOT = Path(__file__).parents[1]
 
 # Names of modules that belong together; `a.b` also stands for everything under it.
 NETWORKS = ("kino.models",)
-NUMBERS = ("kino.flow", "kino.shapes", "kino.presets", "kino.weights", "kino.adopted", "kino.exported", "kino.parallel")
+NUMBERS = (
+    *("kino.flow", "kino.shapes", "kino.presets", "kino.weights", "kino.adopted", "kino.exported", "kino.parallel"),
+    *("kino.denoising", "kino.windows", "kino.conditions"),
+)
+STORES = ("kino.store", "kino.bucket", "kino.bucket_store")
 MEDIA = ("kino.media", "kino.containers", "kino.footage", "kino.sound", "kino.soundtrack", "kino.images")
-BYTES = ("kino.wire", "kino.store", *MEDIA)
+BYTES = ("kino.wire", *STORES, *MEDIA)
 CALLS = ("kino.rpc", "kino.errors")
 MESSAGES = ("kino.v1",)
 TORCH = ("torch", "torchvision")
@@ -39,13 +43,13 @@ class Row:
 MODELS = Row(("kino/models/*.py",), (*NETWORKS, "kino.shapes", *TORCH))
 ENGINE = Row(("services/*/engine.py",), (*NETWORKS, *NUMBERS, *MEDIA, *TORCH))
 SERVICE = Row(("services/*/service.py",), ("kino.presets", "kino.shapes", *BYTES, *CALLS, *MESSAGES, *GRPC))
-GRAPH = Row(("services/graph/*.py",), ("kino.shapes", "kino.store", *MEDIA, *CALLS, *MESSAGES, *GRPC))
+GRAPH = Row(("services/graph/*.py",), ("kino.shapes", *STORES, *MEDIA, *CALLS, *MESSAGES, *GRPC))
 CLIENT = Row(
     ("kino/client.py", "kino/client_*.py", "kino/cli.py", "kino/cli_*.py"),
     ("kino.wire", *CALLS, *MESSAGES, *GRPC, *FACES),
 )
-TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, "kino.store", *MEDIA, *TORCH))
-WORLD = Row(("training/world/*.py",), ("kino.shapes", "kino.store", *MEDIA))
+TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, *STORES, *MEDIA, *TORCH))
+WORLD = Row(("training/world/*.py",), ("kino.shapes", *STORES, *MEDIA))
 ROWS = (WORLD, GRAPH, MODELS, ENGINE, SERVICE, CLIENT, TRAINING)  # the first row that matches a file counts
 
 
@@ -89,7 +93,7 @@ def foreign(path: str, module: str) -> bool:
     in_a_service = "/" in rest
     if in_a_service and under(module, ("services",)):
         own = f"services.{rest.partition('/')[0]}"
-        return not under(module, (own, "services.service", "services.description"))
+        return not under(module, (own, "services.service", "services.description", "services.denoising"))
     return under(module, ("training",))
 
 

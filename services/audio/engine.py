@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, isfinite
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kino import flow
+from kino.denoising import check
 from kino.devices import reserve
 from kino.footage import iter_frames
 from kino.limits import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS
@@ -26,11 +27,11 @@ from kino.prompts import encode_prompts, open_tokenizer
 from kino.registry import Registry
 from kino.shapes import AUDIO_COMPRESSION
 from kino.sound_prompts import sound_prompt
+from kino.validate import MAX_SEED
 from kino.weights import RANDOM_PRESETS, find, open_network
+from kino.windows import cut, merged
 from services.audio.gate import Figures, Sound, levelled
-from services.audio.windows import cut_conditions, merged
 
-MAX_SEED = 2**63 - 1
 TEXT = "t5"
 CHUNK_FRAMES = 8
 """Frames of a video that are held at once: 50 MB in full HD."""
@@ -140,10 +141,10 @@ class AudioEngine:
         steps = sampler.steps if task.steps is None else task.steps
         linear_steps = steps if task.linear_steps is None else task.linear_steps
         guidance = sampler.guidance if task.guidance is None else task.guidance
-        _check("seed", task.seed, 0, MAX_SEED)
-        _check("sampling.steps", steps, 1, MAX_STEPS)
-        _check("sampling.linear_steps", linear_steps, steps, MAX_LINEAR_STEPS)
-        _check("sampling.guidance", guidance, 1.0, MAX_GUIDANCE)
+        check("seed", task.seed, 0, MAX_SEED)
+        check("sampling.steps", steps, 1, MAX_STEPS)
+        check("sampling.linear_steps", linear_steps, steps, MAX_LINEAR_STEPS)
+        check("sampling.guidance", guidance, 1.0, MAX_GUIDANCE)
         caption = self._caption(task)
         self._check_context(task)
         reserve(self._needed_bytes(task.samples), self.device, f"a sound of {task.samples} samples")
@@ -180,7 +181,7 @@ class AudioEngine:
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             def of_windows(states: Tensor, starts: Sequence[int]) -> Tensor:
-                return self._guided(states, t, cut_conditions(conditions, starts, window), guidance)
+                return self._guided(states, t, _cut_conditions(conditions, starts, window), guidance)
 
             v = merged(of_windows, x_t, window, NUM_WINDOWS)
             return torch.where(conditions.given[:, None], known, v)
@@ -237,7 +238,7 @@ class AudioEngine:
         return ""
 
     def _check_context(self, task: Task) -> None:
-        _check("samples", task.samples, 1, self.preset.sound.max_seconds * 48_000)
+        check("samples", task.samples, 1, self.preset.sound.max_seconds * 48_000)
         if task.context is not None:
             given, latents = len(task.context) // AUDIO_COMPRESSION, ceil(task.samples / AUDIO_COMPRESSION)
             if not 1 <= given < latents:
@@ -265,10 +266,17 @@ class AudioEngine:
         return 24 * samples + 4 * tokens * (12 * config.width + 3 * config.hidden + attention)
 
 
+def _cut_conditions(conditions: Conditions, starts: Sequence[int], window: int) -> Conditions:
+    """What each window is made by: its own part of what has a time, all of the text."""
+    count = len(starts)
+    return Conditions(
+        video=cut(conditions.video, 1, starts, window),
+        text=conditions.text.expand(count, -1, -1),
+        text_mask=conditions.text_mask.expand(count, -1),
+        context=cut(conditions.context, 2, starts, window),
+        given=cut(conditions.given, 1, starts, window),
+    )
+
+
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _check(field: str, value: float, minimum: float, maximum: float) -> None:
-    if not (isfinite(value) and minimum <= value <= maximum):
-        raise ValueError(f"{field} is {value}, must be from {minimum:g} to {maximum:g}")

@@ -1,22 +1,16 @@
 """Serves the generator over gRPC: latents from embeddings, with progress and checkpoints, ended within a step."""
 
 import asyncio
-import math
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
 
 from kino import validate, wire
 from kino.compute import ComputeQueue
-from kino.errors import FailedPreconditionError, InvalidArgumentError
-from kino.limits import MAX_STEPS, generator_limits
+from kino.limits import generator_limits
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.store import Store, open_store
-from kino.v1.encoder_pb2 import Embedding
 from kino.v1.generator_pb2 import (
     Checkpoint,
     GenerateRequest,
@@ -27,13 +21,11 @@ from kino.v1.generator_pb2 import (
 )
 from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
 from kino.v1.info_pb2 import Info, TextSpace
-from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
-from kino.v1.tensor_pb2 import Tensor
+from kino.v1.progress_pb2 import Progress
 from services import description
-from services.generator.engine import GeneratorEngine, State, Task
+from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
+from services.generator.engine import GeneratorEngine, Task
 from services.service import ServiceConfig
-
-_MIN_CHECKPOINT_SECONDS, _MAX_CHECKPOINT_SECONDS = 1e-3, 86_400.0
 
 add_to_server = add_GeneratorServiceServicer_to_server
 
@@ -73,37 +65,26 @@ class GeneratorServicer(GeneratorServiceServicer):
 
     async def Generate(self, request: GenerateRequest, context: object) -> AsyncIterator[GenerateResponse]:
         """Yield progress and checkpoints as steps are finished, and the latents last."""
-        checkpoints = _Checkpoints(request)
+        checkpoints = Checkpoints(request)
         task = await asyncio.to_thread(self._task, request)
-        steps = self.engine.generate(task)
-        with self.queue.place():
-            yield GenerateResponse(progress=Progress(phase=PHASE_QUEUED))
-        async with self.queue.turn():
-            started = checkpoints.last = time.monotonic()
-            yield _running(
-                task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps, started
-            )
-            kept: asyncio.Task[Checkpoint] | None = None  # written while the next step is computed
-            async with aclosing(self.queue.iterate(steps)) as states:
-                async for state in states:
-                    if kept is not None:
-                        yield GenerateResponse(checkpoint=await kept)
-                        kept = None
-                    yield _running(state.step, state.of, started)
-                    if checkpoints.due(state):
-                        kept = asyncio.create_task(self._checkpoint(state, request))
-            seconds = time.monotonic() - started
-        result = GenerateResult(
-            latents=await asyncio.to_thread(self._tensor, state.x_t, request),
-            latent_space=self.engine.manifest.spaces.latent,
-            model_digest=self.engine.manifest.digest,
-            seconds=seconds,
-        )
-        yield GenerateResponse(result=result)
-
-    async def _checkpoint(self, state: State, request: GenerateRequest) -> Checkpoint:
-        x_t = await asyncio.to_thread(self._tensor, state.x_t, request)
-        return Checkpoint(step=state.step, of=state.of, x_t=x_t)
+        begin = task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps
+        encode = partial(wire.encode, delivery=request.delivery, store=self.store)
+        events = denoise(self.queue, self.engine.generate(task), begin, checkpoints, encode)
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case Progress():
+                        yield GenerateResponse(progress=event)
+                    case Checkpoint():
+                        yield GenerateResponse(checkpoint=event)
+                    case Denoised():
+                        result = GenerateResult(
+                            latents=await asyncio.to_thread(encode, event.latents),
+                            latent_space=self.engine.manifest.spaces.latent,
+                            model_digest=self.engine.manifest.digest,
+                            seconds=event.seconds,
+                        )
+                        yield GenerateResponse(result=result)
 
     def _info(self) -> Info:
         manifest, preset = self.engine.manifest, self.engine.preset
@@ -117,14 +98,14 @@ class GeneratorServicer(GeneratorServiceServicer):
         return info
 
     def _task(self, request: GenerateRequest) -> Task:
-        sampling, start = request.sampling, None
-        if request.HasField("resume_from"):
-            given = request.resume_from
-            x_t = wire.decode(given.x_t, "resume_from.x_t", "c t h w", store=self.store)
-            start = State(given.step, given.of, x_t)
+        sampling, spaces = request.sampling, self.engine.manifest.spaces
+        embeddings, unconditional = (
+            rows(getattr(request, field), field, self.engine.preset.text_shapes, spaces, self.store)
+            for field in ("embeddings", "unconditional")
+        )
         return Task(
-            embeddings=self._rows(request.embeddings, "embeddings"),
-            unconditional=self._rows(request.unconditional, "unconditional"),
+            embeddings=embeddings,
+            unconditional=unconditional,
             frames=request.frames,
             height=request.height,
             width=request.width,
@@ -132,51 +113,5 @@ class GeneratorServicer(GeneratorServiceServicer):
             steps=sampling.steps if sampling.HasField("steps") else None,
             linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
             guidance=sampling.guidance if sampling.HasField("guidance") else None,
-            start=start,
+            start=start_of(request, self.store),
         )
-
-    def _rows(self, entries: Iterable[Embedding], field: str) -> dict[str, NDArray[np.float32]]:
-        """Embeddings by tower; each tower once, each of the space that the model was trained on."""
-        rows: dict[str, NDArray[np.float32]] = {}
-        towers, spaces = self.engine.preset.text_shapes, self.engine.manifest.spaces.text
-        for index, entry in enumerate(entries):
-            name = f"{field}[{index}]"
-            tower = validate.one_of(entry.tower, f"{name}.tower", tuple(towers))
-            if tower in rows:
-                raise InvalidArgumentError(f"{name}.tower", tower, "there once")
-            if entry.text_space not in ("", spaces[tower]):
-                raise FailedPreconditionError(
-                    f"{name}.text_space is {entry.text_space[:64]!r}, this generator was trained on {spaces[tower]}"
-                )
-            axes = f"n {towers[tower][1]}"
-            rows[tower] = wire.decode(entry.embeddings, f"{name}.embeddings", axes, store=self.store)
-        return rows
-
-    def _tensor(self, array: NDArray[np.float32], request: GenerateRequest) -> Tensor:
-        return wire.encode(array, delivery=request.delivery, store=self.store)
-
-
-class _Checkpoints:
-    """Which states are worth keeping: so many steps, or so many seconds, after the one before; never the last."""
-
-    def __init__(self, request: GenerateRequest) -> None:
-        self._every, self._seconds = MAX_STEPS, math.inf
-        if request.HasField("checkpoint_every"):
-            self._every = validate.whole(request.checkpoint_every, "checkpoint_every", 1, MAX_STEPS)
-        if request.HasField("checkpoint_seconds"):
-            bounds = (_MIN_CHECKPOINT_SECONDS, _MAX_CHECKPOINT_SECONDS)
-            self._seconds = validate.real(request.checkpoint_seconds, "checkpoint_seconds", *bounds)
-        self.last = time.monotonic()
-
-    def due(self, state: State) -> bool:
-        """Return whether a state is to be kept; time counts from `last` on."""
-        now = time.monotonic()
-        if state.step == state.of or (state.step % self._every and now - self.last < self._seconds):
-            return False
-        self.last = now
-        return True
-
-
-def _running(step: int, of: int, started: float) -> GenerateResponse:
-    seconds = time.monotonic() - started
-    return GenerateResponse(progress=Progress(phase=PHASE_RUNNING, step=step, of=of, seconds=seconds))

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from kino import devices, flow
+from kino.denoising import State
 from kino.presets import PRESETS
 from kino.registry import Registry
-from services.generator.engine import GeneratorEngine, State, Task
+from services.generator.engine import GeneratorEngine, Task
 
 TOWERS = PRESETS["nano"].towers
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.audio.windows import cut, merged, triangle, window_starts
+from kino.windows import cut, merged, triangle, window_starts
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,15 @@ def test_cutting_stacks_the_windows() -> None:
     x = torch.arange(6.0).view(1, 1, 6)
     assert cut(x, 2, [0, 3], 3).tolist() == [[[0, 1, 2]], [[3, 4, 5]]]
     assert cut(x, 2, [0], 10).tolist() == x.tolist()
+
+
+def test_pictures_in_time_are_merged_as_rows_are() -> None:
+    x = torch.randn(1, 3, 9, 2, 4, generator=torch.Generator().manual_seed(0))
+    starts = window_starts(9, 4)
+
+    def predict(states: Tensor, group: object) -> Tensor:
+        return states.cumsum(2)
+
+    by_rows = [merged(predict, x[..., y, i], 4, 2) for y in range(2) for i in range(4)]
+    assert starts == [0, 2, 4, 5]
+    assert torch.allclose(merged(predict, x, 4, 2), torch.stack(by_rows, -1).view(x.shape))

@@ -1,4 +1,4 @@
-"""Multi-diffusion over time: a long sound is denoised in overlapping windows at once, their velocities merged.
+"""Multi-diffusion over time: what is long is denoised in overlapping windows at once, their velocities merged.
 
 Source: Movie Gen, section 6.4: triangular weights, which leave fewer seams than uniform ones.
 """
@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-
-from kino.models.audio import Conditions
 
 
 def window_starts(length: int, window: int) -> list[int]:
@@ -26,16 +24,18 @@ def triangle(window: int) -> Tensor:
 
 
 def merged(predict: Callable[[Tensor, Sequence[int]], Tensor], x_t: Tensor, window: int, num_at_once: int) -> Tensor:
-    """The weighted mean of what `predict` says of each window of a state [1 c l], in memory for `num_at_once` of them.
+    """The weighted mean of what `predict` says of each window of a state, in memory for `num_at_once` of them.
 
     Args:
-        predict: velocities [n c window] of windows [n c window] that begin at these latents.
+        predict: velocities [n c window ...] of windows [n c window ...] that begin at these latents.
+        x_t: [1 c l ...], l latents in time.
     """
-    starts = window_starts(x_t.shape[-1], window)
+    length = x_t.shape[2]
+    starts = window_starts(length, window)
     if len(starts) == 1:
         return predict(x_t, starts)
-    weights = triangle(window).to(x_t)
-    total, mass = torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[-1])
+    weights = triangle(window).to(x_t).view(-1, *[1] * (x_t.ndim - 3))
+    total, mass = torch.zeros_like(x_t), x_t.new_zeros(length, *[1] * (x_t.ndim - 3))
     for group in _groups(starts, num_at_once):
         velocities = predict(cut(x_t, 2, group, window), group)
         for start, v in zip(group, velocities, strict=True):
@@ -48,18 +48,6 @@ def cut(values: Tensor, dim: int, starts: Sequence[int], window: int) -> Tensor:
     """The windows of a tensor whose first dimension is 1, along one dimension, stacked in the first."""
     window = min(window, values.shape[dim])
     return torch.cat([values.narrow(dim, start, window) for start in starts])
-
-
-def cut_conditions(conditions: Conditions, starts: Sequence[int], window: int) -> Conditions:
-    """What each window is made by: its own part of what has a time, all of the text."""
-    count = len(starts)
-    return Conditions(
-        video=cut(conditions.video, 1, starts, window),
-        text=conditions.text.expand(count, -1, -1),
-        text_mask=conditions.text_mask.expand(count, -1),
-        context=cut(conditions.context, 2, starts, window),
-        given=cut(conditions.given, 1, starts, window),
-    )
 
 
 def _groups(starts: Sequence[int], size: int) -> Iterator[Sequence[int]]:
