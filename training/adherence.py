@@ -19,7 +19,7 @@ from kino.models.tae import TAE
 from kino.presets import PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
-from kino.shapes import Size, latent_grid
+from kino.shapes import ASPECTS, Size, frames_for_seconds, latent_grid, size_for_aspect
 from training import checkpoint
 from training.data import to_pixels, to_signed
 from training.objectives.dit import sample_latents
@@ -38,14 +38,14 @@ class Clip:
     """Extent of every film judged."""
 
     frames: int = 32
-    size: int = 96
+    size: Size = Size(96, 96)
     fps: int = 16
 
 
 def renders(scenes: list[Scene], clip: Clip) -> Iterator[NDArray[np.uint8]]:
     """True renders."""
     for scene in scenes:
-        yield render(scene, clip.frames, clip.size, clip.size, clip.fps)
+        yield render(scene, clip.frames, clip.size.height, clip.size.width, clip.fps)
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def films(
     seed: int,
 ) -> Iterator[NDArray[np.uint8]]:
     """Generated films of prompts; film i depends on its prompt and on seed + i alone up to rounding."""
-    grid = latent_grid(clip.frames, Size(clip.size, clip.size))
+    grid = latent_grid(clip.frames, clip.size)
     shape = (tae.config.latent_channels, grid.t, grid.h, grid.w)
     for start in range(0, len(prompts), BATCH):
         texts = prompts[start : start + BATCH]
@@ -100,6 +100,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--run", type=Path, help="folder of a DiT run; default: the published generator")
     parser.add_argument("--free", action="store_true", help="free captions in place of the canonical wording")
+    parser.add_argument("--aspect", choices=ASPECTS, default="1:1")
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--steps", type=int, default=PRESETS["mini"].sampler.steps)
     parser.add_argument("--linear-steps", type=int, default=PRESETS["mini"].sampler.linear_steps)
     parser.add_argument("--guidance", type=float, default=PRESETS["mini"].sampler.guidance)
@@ -111,7 +113,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the table as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    clip, registry = Clip(), Registry(MODELS)
+    size = size_for_aspect(arguments.aspect, PRESETS["mini"].video.pixels)
+    clip, registry = Clip(frames_for_seconds(arguments.seconds, Clip.fps), size), Registry(MODELS)
     scenes = [sample(arguments.scenes, index, "held_out") for index in range(arguments.count)]
     if arguments.of == "renders":
         shown = renders(scenes, clip)

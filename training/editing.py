@@ -35,19 +35,20 @@ from training.world.scene import Scene, sample
 from training.world.words import PLACE_PHRASES
 
 CLIP = Clip()
+SIDE = CLIP.size.height
 
 
 def sources(edits: list[Edit]) -> Iterator[Frames]:
     """True renders before each edit."""
     for edit in edits:
-        yield edit.before.render(CLIP.frames, CLIP.size, CLIP.size, CLIP.fps)
+        yield edit.before.render(CLIP.frames, SIDE, SIDE, CLIP.fps)
 
 
 @torch.inference_mode()
 def reconstructed(edits: list[Edit], tae: TAE) -> Iterator[Frames]:
     """True targets through the TAE and back."""
     for edit in edits:
-        target = edit.after.render(CLIP.frames, CLIP.size, CLIP.size, CLIP.fps)
+        target = edit.after.render(CLIP.frames, SIDE, SIDE, CLIP.fps)
         yield to_pixels(tae.decode(tae.encode(to_signed(target[None])), CLIP.frames))[0]
 
 
@@ -73,7 +74,7 @@ def animated(
     task = EDITOR_TASKS.index("image")
     for start in range(0, len(scenes), BATCH):
         among = scenes[start : start + BATCH]
-        pictures = np.stack([render(scene, 1, CLIP.size, CLIP.size, CLIP.fps) for scene in among])
+        pictures = np.stack([render(scene, 1, SIDE, SIDE, CLIP.fps) for scene in among])
         condition = conditions.from_picture(tae.encode(to_signed(pictures)), latent_frames(CLIP.frames))
         told = [with_frame_rate(canonical(scene), CLIP.fps) for scene in among]
         made = sample_edits(editor, prompts, told, torch.full((len(among),), task), condition, how, seed + start)
@@ -96,7 +97,7 @@ def psnr(clean: NDArray[np.uint8], shown: NDArray[np.uint8]) -> float:
 
 def measure_pictures(scenes: list[Scene], shown: list[Frames], tae: TAE) -> dict[str, object]:
     """First frames against the given pictures, beside what the TAE keeps of the same frame, and what films show."""
-    true = [render(scene, CLIP.frames, CLIP.size, CLIP.size, CLIP.fps) for scene in scenes]
+    true = [render(scene, CLIP.frames, SIDE, SIDE, CLIP.fps) for scene in scenes]
     with torch.inference_mode():
         kept = [to_pixels(tae.decode(tae.encode(to_signed(clip[None])), CLIP.frames))[0] for clip in true]
     return {
@@ -119,7 +120,7 @@ def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, ob
     """Figures of what was asked for on the command line."""
     edits = [sample_edit(given.scenes, index, "held_out") for index in range(given.count)]
     if given.of in ("nothing", "targets"):
-        return dict(tally(edits, true_pairs(edits, CLIP.size, given.of == "nothing")).as_dict())
+        return dict(tally(edits, true_pairs(edits, SIDE, given.of == "nothing")).as_dict())
     tae = open_tae("mini", registry)[0]
     if given.of == "reconstructions":
         shown = reconstructed(edits, tae)

@@ -29,17 +29,23 @@ class LatentSet:
     """Which scenes, and how they are seen: clips from their start, or stills (`frames` = 1) at a time of their own.
 
     Args:
+        size: side of a square, or height and width, in pixels.
         still_seconds: latest time of a still; clips start at 0.
     """
 
     split: Split
     count: int
-    size: int = 96
+    size: int | tuple[int, int] = 96
     frames: int = 32
     fps: int = 16
     seed: int = 0
     still_seconds: float = 2.0
     mixture: Mixture = PLAIN
+
+    @property
+    def extent(self) -> Size:
+        """Height and width of a frame."""
+        return Size(self.size, self.size) if isinstance(self.size, int) else Size(*self.size)
 
     def scene(self, index: int) -> Scene:
         """Scene of one item."""
@@ -69,7 +75,7 @@ Columns = dict[str, tuple[type[np.generic], tuple[int, ...]]]
 
 def open_latents(items: LatentSet, tae: TAE, space: str, folder: Path) -> Latents:
     """Latents of a set, encoded on first use; an interrupted encoding goes on where it stopped."""
-    grid = latent_grid(items.frames, Size(items.size, items.size))
+    grid = latent_grid(items.frames, items.extent)
     columns: Columns = {
         "values": (np.float16, (tae.config.latent_channels, grid.t, grid.h, grid.w)),
         "coverage": (np.uint8, (grid.t, grid.h, grid.w)),
@@ -112,9 +118,11 @@ def encode_chunk(items: LatentSet, tae: TAE, start: int, stop: int) -> tuple[NDA
     pixels, shares = [], []
     for index in range(start, stop):
         scene, begin = items.scene(index), items.start_seconds(index)
-        pixels.append(render(scene, items.frames, items.size, items.size, items.fps, begin))
-        side = items.size // MASK_SCALE
-        shares.append(object_share(masks(scene, items.frames, side, side, items.fps, begin)))
+        height, width = items.extent.height, items.extent.width
+        pixels.append(render(scene, items.frames, height, width, items.fps, begin))
+        shares.append(
+            object_share(masks(scene, items.frames, height // MASK_SCALE, width // MASK_SCALE, items.fps, begin))
+        )
     return encode(tae, np.stack(pixels)), np.stack(shares)
 
 

@@ -2,11 +2,10 @@
 
 from training.data import ClipSet, SoundSet
 from training.editor_stages import EDITOR_ROWS
-from training.latents import LatentSet
+from training.generator_stages import GENERATOR_ROWS
 from training.objectives.audio import AudioSettings
 from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
-from training.objectives.dit import DitSettings
 from training.objectives.rewriter import RewriterSettings
 from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
@@ -15,12 +14,6 @@ from training.objectives.vision import VisionSettings
 from training.personalizer_stages import PERSONALIZER_ROWS
 from training.recipe import Recipe
 from training.soundtracks import Soundtracks
-
-STILLS = LatentSet("train", 16_000, frames=1)
-HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
-VIDEOS = LatentSet("train", 8_000)
-MORE_VIDEOS = LatentSet("train", 20_000)
-HELD_OUT_VIDEOS = LatentSet("held_out", 80)
 
 ROWS = [
     Recipe(
@@ -148,82 +141,7 @@ ROWS = [
         vector_rate=5e-4,
         flat=0.3,
     ),
-    Recipe(
-        name="dit_nano",
-        component="dit",
-        settings=DitSettings(
-            "nano",
-            LatentSet("train", 8, size=32, frames=16),
-            LatentSet("train", 8, size=32, frames=1),
-            LatentSet("held_out", 8, size=32, frames=16),
-            video_batch=4,
-            still_batch=8,
-            still_share=0.5,
-            align_layer=1,
-        ),
-        steps=20,
-        matrix_rate=0.02,
-        vector_rate=1e-3,
-        warmup=2,
-        log_every=5,
-        validate_every=10,
-        checkpoint_every=10,
-    ),
-    Recipe(
-        name="dit_mini_images",
-        component="dit",
-        settings=DitSettings("mini", None, STILLS, HELD_OUT_STILLS, layers=6),
-        steps=250,
-        matrix_rate=0.02,
-        vector_rate=1e-3,
-        flat=1.0,
-        validate_every=100,
-        checkpoint_every=50,
-    ),
-    Recipe(
-        name="dit_mini_joint",
-        component="dit",
-        settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, layers=6, start="dit_mini_images"),
-        steps=340,
-        matrix_rate=0.02,
-        vector_rate=1e-3,
-        validate_every=200,
-        checkpoint_every=50,
-    ),
-    Recipe(
-        name="dit_mini_pruned",
-        component="dit",
-        settings=DitSettings(
-            "mini", MORE_VIDEOS, STILLS, HELD_OUT_VIDEOS, align_layer=2, start="dit_mini_joint", pruned=2
-        ),
-        steps=1000,
-        matrix_rate=0.02,
-        vector_rate=1e-3,
-        flat=1.0,
-        validate_every=200,
-        checkpoint_every=50,
-    ),
-    Recipe(
-        name="dit_mini_tuned",
-        component="dit",
-        settings=DitSettings(
-            "mini",
-            MORE_VIDEOS,
-            STILLS,
-            HELD_OUT_VIDEOS,
-            still_share=0.1,
-            canonical_share=0.7,
-            align_layer=2,
-            chosen=250,
-            start="dit_mini_pruned",
-        ),
-        steps=700,
-        matrix_rate=0.02,
-        vector_rate=1e-3,
-        flat=0.3,
-        validate_every=100,
-        checkpoint_every=50,
-    ),
+    *GENERATOR_ROWS,
     Recipe(
         name="ul2_mini",
         component="ul2",

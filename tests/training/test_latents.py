@@ -2,11 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kino.registry import Registry
 from training import latents
+from training.data import to_signed
 from training.latents import LatentSet, object_share, open_latents
-from training.published import open_tae
+from training.published import MODELS, open_tae
+from training.world.render import render
 
 ITEMS = LatentSet("train", 20, size=32, frames=16)
 
@@ -56,3 +59,14 @@ def test_stills_are_seen_at_times_of_their_own() -> None:
 def test_another_space_or_set_has_another_key() -> None:
     keys = {ITEMS.key("a"), ITEMS.key("b"), LatentSet("train", 21, size=32, frames=16).key("a")}
     assert len(keys) == 3
+
+
+def test_a_wide_clip_is_encoded_as_it_is_drawn(tmp_path: Path) -> None:
+    tae, space = open_tae("nano", Registry(MODELS))
+    items = LatentSet("train", 2, size=(32, 48), frames=8)
+    found = open_latents(items, tae, space, tmp_path)
+    assert found.values.shape == (2, 16, 1, 4, 6)
+    assert found.coverage.shape == (2, 1, 4, 6)
+    with torch.inference_mode():
+        expected = tae.encode(to_signed(render(items.scene(1), 8, 32, 48, 16)[None]))[0]
+    assert np.abs(found.values[1] - expected.numpy()).max() < 0.1  # the set is encoded in bfloat16

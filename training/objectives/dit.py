@@ -42,6 +42,8 @@ class DitSettings:
 
     Args:
         videos, stills: cached training sets; `stills` alone is the image stage.
+        others, others_share: sets of clips of other aspects and lengths, and the share of batches of clips that one of
+            them gives, each as often as the next.
         still_share: share of steps that take stills, in batches of `still_batch`.
         canonical_share: share of captions in the canonical wording that the rewriter writes.
         chosen: most clips of `videos` for each pair of motion and camera, so that none is rare; None takes all.
@@ -60,6 +62,8 @@ class DitSettings:
     video_batch: int = 64
     still_batch: int = 192
     still_share: float = 0.2
+    others: tuple[LatentSet, ...] = ()
+    others_share: float = 0.0
     canonical_share: float = 0.5
     caption_drop: float = 0.1
     object_weight: float = 2.0
@@ -94,6 +98,7 @@ class DitObjective:
         cache = runs / "latents"
         self.stills = open_latents(settings.stills, self.tae, space, cache)
         self.videos = open_latents(settings.videos, self.tae, space, cache) if settings.videos else None
+        self.others = [open_latents(other, self.tae, space, cache) for other in settings.others]
         self.clips = chosen_clips(settings.videos, settings.chosen) if settings.videos else []
         self.held_out = open_latents(settings.held_out, self.tae, space, cache)
         self.prompts = PromptEncoder(settings.preset, registry)
@@ -105,19 +110,22 @@ class DitObjective:
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Latents, captions and facts of random items; stills or clips, never both in one batch."""
-        settings = self.settings
-        among: Sequence[int]
-        if settings.videos is None or self.videos is None or torch.rand((), generator=generator) < settings.still_share:
-            items, latents, among = settings.stills, self.stills, range(settings.stills.count)
-            count = settings.still_batch
-        else:
-            items, latents, among = settings.videos, self.videos, self.clips
-            count = settings.video_batch
+        items, latents, among, count = self._drawn(generator)
         indices = [among[drawn] for drawn in torch.randint(len(among), (count,), generator=generator).tolist()]
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         scenes = [items.scene(index) for index in indices]
         prompts = [self._prompt(scene, items, rng) for scene in scenes]
         return self._tensors(latents, indices, scenes) | {"prompts": prompts}
+
+    def _drawn(self, generator: torch.Generator) -> tuple[LatentSet, Latents, Sequence[int], int]:
+        """The set that a batch is of, what it may take of it, and how much it takes."""
+        settings = self.settings
+        if settings.videos is None or self.videos is None or torch.rand((), generator=generator) < settings.still_share:
+            return settings.stills, self.stills, range(settings.stills.count), settings.still_batch
+        if settings.others and torch.rand((), generator=generator) < settings.others_share:
+            which = int(torch.randint(len(self.others), (), generator=generator))
+            return settings.others[which], self.others[which], range(settings.others[which].count), settings.video_batch
+        return settings.videos, self.videos, self.clips, settings.video_batch
 
     def _prompt(self, scene: Scene, items: LatentSet, rng: np.random.Generator) -> str:
         if rng.random() < self.settings.caption_drop:

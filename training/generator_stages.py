@@ -1,0 +1,121 @@
+"""The generator's training runs in the paper's order: frames, joint with clips, tuned, further aspects and lengths.
+
+Source: Movie Gen (arXiv 2410.13720), section 3.2.3; that a block is left out on the way, and the counts, are ours.
+"""
+
+from kino.shapes import ASPECTS, size_for_aspect
+from training.latents import LatentSet
+from training.objectives.dit import DitSettings
+from training.recipe import Recipe
+
+STILLS = LatentSet("train", 16_000, frames=1)
+HELD_OUT_STILLS = LatentSet("held_out", 80, frames=1)
+VIDEOS = LatentSet("train", 8_000)
+MORE_VIDEOS = LatentSet("train", 20_000)
+HELD_OUT_VIDEOS = LatentSet("held_out", 80)
+SIZES = [size_for_aspect(aspect, 96) for aspect in ASPECTS if aspect != "1:1"]
+ASPECT_CLIPS = tuple(LatentSet("train", 800, (size.height, size.width), seed=3) for size in SIZES)
+LONGER = LatentSet("train", 400, frames=64, seed=3)
+
+GENERATOR_ROWS = [
+    Recipe(
+        name="dit_nano",
+        component="dit",
+        settings=DitSettings(
+            "nano",
+            LatentSet("train", 8, size=32, frames=16),
+            LatentSet("train", 8, size=32, frames=1),
+            LatentSet("held_out", 8, size=32, frames=16),
+            video_batch=4,
+            still_batch=8,
+            still_share=0.5,
+            align_layer=1,
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="dit_mini_images",
+        component="dit",
+        settings=DitSettings("mini", None, STILLS, HELD_OUT_STILLS, layers=6),
+        steps=250,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=1.0,
+        validate_every=100,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_joint",
+        component="dit",
+        settings=DitSettings("mini", VIDEOS, STILLS, HELD_OUT_VIDEOS, layers=6, start="dit_mini_images"),
+        steps=340,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        validate_every=200,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_pruned",
+        component="dit",
+        settings=DitSettings(
+            "mini", MORE_VIDEOS, STILLS, HELD_OUT_VIDEOS, align_layer=2, start="dit_mini_joint", pruned=2
+        ),
+        steps=1000,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=1.0,
+        validate_every=200,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_tuned",
+        component="dit",
+        settings=DitSettings(
+            "mini",
+            MORE_VIDEOS,
+            STILLS,
+            HELD_OUT_VIDEOS,
+            still_share=0.1,
+            canonical_share=0.7,
+            align_layer=2,
+            chosen=250,
+            start="dit_mini_pruned",
+        ),
+        steps=700,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=0.3,
+        validate_every=100,
+        checkpoint_every=50,
+    ),
+    Recipe(
+        name="dit_mini_aspects",
+        component="dit",
+        settings=DitSettings(
+            "mini",
+            MORE_VIDEOS,
+            STILLS,
+            HELD_OUT_VIDEOS,
+            still_share=0.1,
+            others=(*ASPECT_CLIPS, LONGER),
+            others_share=0.75,
+            canonical_share=0.7,
+            align_layer=2,
+            chosen=250,
+            start="dit_mini_tuned",
+        ),
+        steps=300,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        flat=0.3,
+        storage="int8",
+        validate_every=100,
+        checkpoint_every=25,
+    ),
+]
