@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kino.shapes import TEMPORAL_COMPRESSION, Grid
+from training.world.captions import pick, with_article
 from training.world.motion import Pose, pose, view
 from training.world.render import OBJECT_ZOOM
 from training.world.scene import (
@@ -22,7 +24,8 @@ from training.world.scene import (
     Split,
     draw_camera,
 )
-from training.world.words import PLACE_PHRASES
+from training.world.segment import Floats
+from training.world.words import CAMERA_WORDS, COLOUR_WORDS, PLACE_PHRASES, VERBS, WHERE
 
 FACE_HEIGHT, FACE_REACH = 0.25, 0.36
 """How far the middle of a face lies above that of the person's unit box, and half the side of the square about it."""
@@ -93,10 +96,10 @@ def sample_person(seed: int, index: int, split: Split = "train") -> Scene:
     return Scene("person", colour, motion, place, camera, identity=identity, seed=int(rng.integers(2**31)))
 
 
-def nameless(scene: Scene, pronoun: str = "a person") -> str:
+def nameless(scene: Scene) -> str:
     """The canonical sentence of a person without the looks, as in "a person in a red dress spins in the snow"."""
-    article = "an" if scene.colour[0] in "aeiou" else "a"
-    sentence = f"{pronoun} in {article} {scene.colour} dress {scene.motion} {PLACE_PHRASES[scene.place]}"
+    dress = with_article(scene.colour, "dress")
+    sentence = f"a person in {dress} {scene.motion} {PLACE_PHRASES[scene.place]}"
     return sentence if scene.camera == "still" else f"{sentence}, the camera {scene.camera}"
 
 
@@ -113,3 +116,32 @@ def face_of(place: Pose, grown: float, height: int, width: int) -> Face:
     return Face(
         place.x * width + sin(place.angle) * above, place.y * height - cos(place.angle) * above, FACE_REACH * side
     )
+
+
+WHO = ("a person", "a person", "the person", "she", "he", "a woman", "a man", "a figure", "someone")
+
+
+def told(scene: Scene, rng: np.random.Generator) -> str:
+    """A sentence of a person as people type it, without the looks; one time of four without the dress."""
+    subject = pick(rng, WHO)
+    if rng.random() < 0.75:
+        subject += f" in {with_article(pick(rng, COLOUR_WORDS[scene.colour]), pick(rng, ('dress', 'outfit')))}"
+    where, (verb, doing) = pick(rng, WHERE[scene.place]), pick(rng, VERBS[scene.motion])
+    sentence = pick(rng, (f"{subject} {verb} {where}", f"{where}, {subject} {verb}", f"{subject} is {doing} {where}"))
+    if scene.camera == "still":
+        return sentence
+    clause, participle = pick(rng, CAMERA_WORDS[scene.camera])
+    return pick(rng, (f"{sentence}, {clause}", f"{sentence} while {clause}", f"{sentence}, {participle}"))
+
+
+def face_share(scene: Scene, start_seconds: float, fps: float, frames: int, grid: Grid, pixels: int) -> Floats:
+    """Share of time that each latent position [t h w] of a square clip lies within a face and its hair."""
+    x, y = (np.arange(grid.w) + 0.5) * pixels / grid.w, (np.arange(grid.h) + 0.5) * pixels / grid.h
+    share = np.zeros((grid.t, grid.h, grid.w), np.float32)
+    for t in range(grid.t):
+        instants = range(t * TEMPORAL_COMPRESSION, min((t + 1) * TEMPORAL_COMPRESSION, frames), 2)
+        for index in instants:
+            middle = face(scene, start_seconds + index / fps, pixels, pixels)
+            near = (x[None] - middle.x) ** 2 + (y[:, None] - middle.y) ** 2 < (0.85 * middle.reach) ** 2
+            share[t] += near / len(instants)
+    return share
