@@ -1,7 +1,5 @@
 from contextlib import suppress
 
-import time
-
 import numpy as np
 import pytest
 
