@@ -161,11 +161,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command="cli_serve:serve")
     status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
     status.set_defaults(command="cli_graph:status")
-    models = commands.add_parser(
-        "models", parents=[scripts, remote], help="show the versions on this machine, or what a running graph accepts"
+    _add_models(
+        commands.add_parser(
+            "models",
+            parents=[scripts, remote],
+            help="list, show, promote, rollback, gc: the versions in a registry, or what a running graph accepts",
+        )
     )
-    models.add_argument("--models", metavar="PATH", help="model registry (the one shipped with kino)")
-    models.set_defaults(command="cli_graph:models")
     _add_generations(
         commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]
     )
@@ -205,6 +207,32 @@ def _add_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="X", help="length")
     parser.add_argument("--fps", type=int, metavar="N", help="frames per second")
     parser.add_argument("--no-sound", dest="silent", action="store_true", default=None, help="leave the sound out")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    where = "registry: a folder or s3://bucket (the one shipped with kino)"
+    # The same options may stand before the command; left out after it, they keep what was said there.
+    place = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    place.add_argument("--json", action="store_true", help="print one JSON value, for scripts")
+    place.add_argument("--models", metavar="PLACE", help=where)
+    parser.add_argument("--models", metavar="PLACE", help=where)
+    parser.set_defaults(command="cli_models:listing")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    commands.add_parser("list", parents=[place], help="every version of every component")
+    show = commands.add_parser("show", parents=[place], help="one version: lineage, figures, files")
+    promote = commands.add_parser("promote", parents=[place], help="let an alias stand for a version")
+    back = commands.add_parser("rollback", parents=[place], help="let an alias stand for what it stood for before")
+    for command in (show, promote, back):
+        command.add_argument("component", metavar="COMPONENT")
+    for command in (show, promote):
+        command.add_argument("version", metavar="VERSION", help="or an alias")
+    for command in (promote, back):
+        command.add_argument("--alias", default="production", help="the alias to move (%(default)s)")
+    collect = commands.add_parser("gc", parents=[place], help="remove versions that nothing needs")
+    collect.add_argument("--keep", type=int, default=3, metavar="N", help="newest of each component (%(default)s)")
+    collect.add_argument("--dry-run", action="store_true", help="only show them")
+    for command, name in ((show, "show"), (promote, "promote"), (back, "roll_back"), (collect, "collect")):
+        command.set_defaults(command=f"cli_models:{name}")
 
 
 def _add_generations(parser: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that ask a running graph: `kino status`, `kino models`, `kino generations`."""
+"""Commands that ask a running graph: `kino status` and `kino generations`."""
 
 import argparse
 import sys
@@ -11,10 +11,8 @@ from kino.cli_view import StageBars, as_json, print_facts, print_json, print_tab
 from kino.client_async import AsyncKino
 from kino.client_specs import text_to_image, text_to_video
 from kino.errors import CallCancelledError, InvalidArgumentError, from_status
-from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
-from kino.v1.info_pb2 import Info, Limits
 
 DEFAULT_ADDRESS = "127.0.0.1:7000"
 _UNAVAILABLE = 3
@@ -40,44 +38,6 @@ async def status(given: argparse.Namespace) -> int:
             rows.append((part.component, part.address, _condition(part), *served))
         print_table(("service", "address", "state", "version", "preset", "device", "runtime"), rows)
     return 0 if all(part.info.ready for part in description.parts) else _UNAVAILABLE
-
-
-async def models(given: argparse.Namespace) -> int:
-    """Show the versions that lie on this machine, or those that a running graph serves and what they accept."""
-    if given.address is None:
-        return _published(given, Registry(Path(given.models) if given.models else models_folder()))
-    if given.models is not None:
-        raise InvalidArgumentError("--models", given.models, "left out where a running graph is named")
-    async with connect(given) as kino:
-        infos = [part.info for part in (await kino.describe()).parts if part.HasField("info")]
-    if given.json:
-        print_json([as_json(info) for info in infos])
-    else:
-        rows = [(info.component, info.version, info.family, info.digest[:12], _abilities(info)) for info in infos]
-        print_table(("service", "version", "family", "digest", "accepts"), rows)
-    return 0
-
-
-def _published(given: argparse.Namespace, registry: Registry) -> int:
-    """Show what a registry holds."""
-    if not registry.root.is_dir():
-        raise InvalidArgumentError("--models", str(registry.root), "a folder that exists")
-    rows = []
-    for component in registry.components():
-        aliases = registry.aliases(component)
-        for version in registry.versions(component):
-            manifest = registry.resolve(component, version)
-            size_bytes = registry.file(manifest, WEIGHTS_FILE).stat().st_size
-            names = " ".join(alias for alias, named in aliases.items() if named == version)
-            runtimes = ["torch", "onnx"] if GRAPH_FILE in manifest.digests else ["torch"]
-            rows.append((component, version, names, manifest.preset, manifest.digest, size_bytes, runtimes))
-    if given.json:
-        columns = ("component", "version", "alias", "preset", "digest", "size_bytes", "runtimes")
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB", " ".join(row[6])) for row in rows]
-        print_table(("component", "version", "alias", "preset", "digest", "weights", "runtimes"), shown)
-    return 0
 
 
 async def create(given: argparse.Namespace) -> int:
@@ -209,15 +169,3 @@ def _condition(part: graph_pb2.Part) -> str:
     if part.error:
         return part.error
     return "ready" if part.info.ready else "not ready"
-
-
-def _abilities(info: Info) -> str:
-    """Return what a part accepts in one line, for example "frames 1 to 256, steps 1 to 1000"."""
-    limits: Limits = info.limits
-    ranges = [
-        f"{field.name.replace('_', ' ')} {value.minimum:g} to {value.maximum:g}"
-        for field, value in limits.ListFields()
-        if hasattr(value, "minimum")
-    ]
-    aspects = [f"aspects {' '.join(entry.aspect for entry in limits.aspects)}"] if limits.aspects else []
-    return ", ".join(ranges + aspects)

@@ -16,9 +16,11 @@ from grpc_status import rpc_status
 
 from kino.files import FullError
 from kino.records import ConflictError
-from kino.store import BucketMissingError, DamagedError, StoreDeniedError, StoreUnavailableError
+from kino.store import BucketMissingError, DamagedError, StoreDeniedError, StoreError, StoreUnavailableError
 from kino.store import NotFoundError as NotInStoreError
 
+STORE_ERRORS = (StoreError, ConflictError, FullError, ValueError)
+"""What stores and registries raise; `as_kino_error` turns it into the error of a call."""
 _DOMAIN = "kino"
 _MAX_TEXT = 500  # of a message: a status travels in a header, and headers end at 8 KiB
 _MAX_VALUE = 120  # of a value quoted in a message

@@ -1,38 +1,29 @@
-"""The model registry: published versions of each component, each whole and unchangeable.
+"""The model registry: published versions of each component, each whole and unchangeable, and aliases that move.
 
-It lies on disk as::
-
-    models/<component>/<version>/manifest.json      what it is: see `kino.manifest`
-    models/<component>/<version>/model.safetensors  the weights, and further files such as vocab.json and card.md
-    models/<component>/<version>/model.onnx         the network as a graph over these weights: see `kino.exported`
-    models/<component>/aliases/<alias>              the name of a version, moved by compare-and-swap
+It lies in a folder (`kino.versions`) or in a bucket of an S3 server (`kino.bucket_versions`). Two aliases have a
+meaning of their own: training moves `candidate`, a person moves `production`.
 """
 
 import hashlib
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from kino.files import commit, folder_lock, full_is_typed, scratch_file, sync_folder
 from kino.manifest import Manifest
-from kino.records import FolderRecords
+from kino.records import ConflictError, Records
 from kino.store import DamagedError, NotFoundError
+from kino.versions import ALIASES, MANIFEST_FILE, NAME, FolderVersions, Versions, digest_of_file
 
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
-_MANIFEST_FILE = "manifest.json"
-_ALIASES = "aliases"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+PRODUCTION = "production"
+_HISTORY = 10  # versions that an alias remembers
 
 
-def models_folder() -> Path:
+def models_folder() -> str:
     """Return where published versions lie unless told otherwise: `$KINO_MODELS`, or `models` beside the packages."""
-    given = os.environ.get("KINO_MODELS", "")
-    return Path(given) if given else Path(__file__).parents[1] / "models"
+    return os.environ.get("KINO_MODELS", "") or str(Path(__file__).parents[1] / "models")
 
 
 class VersionExistsError(Exception):
@@ -40,24 +31,37 @@ class VersionExistsError(Exception):
 
 
 class Registry:
-    """A registry in a folder, shared by processes. Reading needs no permission to write."""
+    """The versions in a folder, or in a bucket named by an `s3://` URL as in `kino.bucket_url`.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    A bucket raises the errors of `kino.bucket.Bucket` from every method besides those that are named.
+
+    Raises:
+        ValueError: the URL is malformed.
+        kino.store.StoreDeniedError: there are no keys for the bucket.
+        ModuleNotFoundError: a bucket is named, and the extra s3 is not installed.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self._versions = _open(place)
+        self.name, self.root = self._versions.name, self._versions.root
 
     def components(self) -> list[str]:
         """Return the names of all components."""
-        return _folders(self.root)
+        return self._versions.components()
 
     def versions(self, component: str) -> list[str]:
         """Return the published versions of a component, sorted by name."""
-        folder = self.root / _checked_name("component", component)
-        return [name for name in _folders(folder) if (folder / name / _MANIFEST_FILE).is_file()]
+        return self._versions.versions(_checked_name("component", component))
 
     def aliases(self, component: str) -> dict[str, str]:
         """Return the version that each alias of a component stands for."""
+        return {alias: versions[0] for alias, versions in self.histories(component).items()}
+
+    def histories(self, component: str) -> dict[str, list[str]]:
+        """Return the version that each alias stands for, and those it stood for before, the last one first."""
         records = self._aliases(component)
-        return {alias: (records.read(alias) or b"").decode().strip() for alias in records.list()}
+        found = {alias: _history(records.read(alias)) for alias in records.list()}
+        return {alias: versions for alias, versions in found.items() if versions}
 
     def resolve(self, component: str, version: str) -> Manifest:
         """Return the manifest of a version or of what an alias stands for.
@@ -67,62 +71,69 @@ class Registry:
             NotFoundError: there is no such version; those there are are named.
             DamagedError: its manifest is broken.
         """
+        _checked_name("component", component)
         name = _checked_name("version", version)
-        if name not in self.versions(component):
-            name = self.aliases(component).get(name, name)
-        if name not in self.versions(component):
+        manifest = self._manifest(component, name)
+        if manifest is None:
+            history = _history(self._aliases(component).read(name))
+            manifest = self._manifest(component, _checked_name("version", history[0])) if history else None
+        if manifest is None:
             known = ", ".join([*self.versions(component), *self.aliases(component)]) or "none"
             raise NotFoundError(f"{component} has no version {version!r}; known: {known}")
-        return self._manifest(component, name)
+        return manifest
 
     def file(self, manifest: Manifest, name: str) -> Path:
-        """Return the path of a version's file after its digest was verified.
+        """Return the path of a version's file on this machine after its digest was verified.
 
         Raises:
             NotFoundError: the version has no such file.
             DamagedError: the file is missing, truncated or altered.
+            kino.files.FullError: no room is left for a copy of it.
         """
         expected = manifest.digests.get(name)
         if expected is None:
             raise NotFoundError(f"{manifest.component}/{manifest.version} has no file {name!r}")
-        path = (
-            self.root
-            / _checked_name("component", manifest.component)
-            / _checked_name("version", manifest.version)
-            / name
-        )
-        actual = _digest(path) if path.is_file() else None
-        if actual != expected:
-            raise DamagedError(str(path), f"sha256 {expected}", f"sha256 {actual}" if actual else "no file")
-        return path
+        component, version = _checked_name("component", manifest.component), _checked_name("version", manifest.version)
+        return self._versions.file(component, version, name, expected)
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder on this machine that a version's files lie in once `file` has been asked for them."""
+        return self.root / _checked_name("component", manifest.component) / _checked_name("version", manifest.version)
+
+    def size_bytes(self, manifest: Manifest, name: str) -> int:
+        """Return the size of a version's file without reading it; raises as `file`, where it is missing."""
+        if name not in manifest.digests:
+            raise NotFoundError(f"{manifest.component}/{manifest.version} has no file {name!r}")
+        component, version = _checked_name("component", manifest.component), _checked_name("version", manifest.version)
+        return self._versions.size_bytes(component, version, name, manifest.digests[name])
 
     def publish(self, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
         """Add a version with copies of these files, whole or not at all, and return its manifest with their digests.
 
         Publishing the same again changes nothing and returns the manifest that is there.
 
+        Args:
+            files: by the name that each gets, which may lie in a folder, as `vae/config.json` does.
+
         Raises:
             ValueError: a name is malformed or taken by an alias, or there is no file.
             VersionExistsError: the version exists with other content.
             kino.files.FullError: no room is left.
         """
-        component = self.root / _checked_name("component", manifest.component)
-        target = component / _checked_name("version", manifest.version)
-        if manifest.version in self.aliases(manifest.component):
-            raise ValueError(f"version is {manifest.version!r}, must not be the name of an alias")
-        if not files or _MANIFEST_FILE in files:
-            raise ValueError(f"files is {sorted(files)}, must be at least one file and not {_MANIFEST_FILE}")
-        with full_is_typed(component):
-            component.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=component, prefix=".publishing-") as scratch:
-                staged = Path(scratch) / "staged"
-                published = _stage(staged, manifest, files)
-                with folder_lock(component):
-                    if target.exists():
-                        return self._same(published)
-                    os.rename(staged, target)
-                    sync_folder(component)
-        return published
+        component, version = _checked_name("component", manifest.component), _checked_name("version", manifest.version)
+        if self._aliases(component).read(version) is not None:
+            raise ValueError(f"version is {version!r}, must not be the name of an alias")
+        if not files or MANIFEST_FILE in files:
+            raise ValueError(f"files is {sorted(files)}, must be at least one file and not {MANIFEST_FILE}")
+        for name in files:
+            for part in name.split("/"):
+                _checked_name("file", part)
+        digests = {name: digest_of_file(path) for name, path in sorted(files.items())}
+        published = Manifest.from_json(replace(manifest, digests=digests).to_json())
+        if self._versions.manifest(component, version) is not None:
+            return self._same(published)
+        added = self._versions.add(component, version, published.to_json().encode(), files)
+        return published if added else self._same(published)
 
     def attach_graph(self, manifest: Manifest, content: bytes) -> Manifest:
         """Add `model.onnx` to a published version, or replace it, and return the manifest; its digest stays.
@@ -133,16 +144,14 @@ class Registry:
             NotFoundError, DamagedError: as `resolve`.
             kino.files.FullError: no room is left.
         """
-        folder = self.root / manifest.component / self.resolve(manifest.component, manifest.version).version
-        with folder_lock(folder.parent):
-            found = self._manifest(manifest.component, folder.name)
+        component, version = manifest.component, self.resolve(manifest.component, manifest.version).version
+
+        def change(text: bytes) -> bytes:
+            found = self._parsed(component, version, text)
             digests = {**found.digests, GRAPH_FILE: hashlib.sha256(content).hexdigest()}
-            attached = replace(found, digests=dict(sorted(digests.items())))
-            for name, written in ((GRAPH_FILE, content), (_MANIFEST_FILE, attached.to_json().encode())):
-                with scratch_file(folder) as file:
-                    file.write(written)
-                    commit(folder, file, name)
-        return attached
+            return replace(found, digests=dict(sorted(digests.items()))).to_json().encode()
+
+        return self._parsed(component, version, self._versions.attach(component, version, GRAPH_FILE, content, change))
 
     def set_alias(self, component: str, alias: str, version: str, expected: str | None) -> None:
         """Let an alias stand for a version.
@@ -155,29 +164,68 @@ class Registry:
             NotFoundError: there is no such version.
             kino.records.ConflictError: the alias stands for another version than expected.
         """
-        if _checked_name("alias", alias) in self.versions(component):
+        if self._versions.manifest(_checked_name("component", component), _checked_name("alias", alias)) is not None:
             raise ValueError(f"alias is {alias!r}, must not be the name of a version")
         target = self.resolve(component, version).version
-        before = None if expected is None else f"{expected}\n".encode()
-        self._aliases(component).swap(alias, before, f"{target}\n".encode())
+        records = self._aliases(component)
+        before = records.read(alias)
+        history = _history(before)
+        if history[:1] != ([] if expected is None else [expected]):
+            raise ConflictError(f"record {alias}: holds {history[:1]}, the writer expected {expected!r}")
+        if history[:1] != [target]:
+            records.swap(alias, before, _text([target, *history]))
 
-    def _aliases(self, component: str) -> FolderRecords:
-        return FolderRecords(self.root / _checked_name("component", component) / _ALIASES)
+    def roll_back(self, component: str, alias: str) -> str:
+        """Let an alias stand for what it stood for before, and return that version.
 
-    def _manifest(self, component: str, version: str) -> Manifest:
-        path = self.root / component / version / _MANIFEST_FILE
+        Raises:
+            ValueError: a name is malformed.
+            NotFoundError: it stood for nothing before, or for a version that is gone.
+            kino.records.ConflictError: somebody else moved it at the same time.
+        """
+        records = self._aliases(component)
+        before = records.read(_checked_name("alias", alias))
+        history = _history(before)
+        if len(history) < 2:
+            raise NotFoundError(f"{component} has no earlier version for the alias {alias!r} to go back to")
+        target = self.resolve(component, history[1]).version
+        records.swap(alias, before, _text(history[1:]))
+        return target
+
+    def delete(self, component: str, version: str) -> None:
+        """Remove a version.
+
+        Raises:
+            ValueError: a name is malformed, or an alias stands for the version.
+            NotFoundError: there is no such version.
+        """
+        target = self.resolve(component, version).version
+        holders = [alias for alias, name in self.aliases(component).items() if name == target]
+        if holders:
+            raise ValueError(f"version is {target!r}, must be one that no alias stands for: {', '.join(holders)} does")
+        self._versions.delete(component, target)
+
+    def _aliases(self, component: str) -> Records:
+        return self._versions.aliases(_checked_name("component", component))
+
+    def _manifest(self, component: str, version: str) -> Manifest | None:
+        text = self._versions.manifest(component, version)
+        return None if text is None else self._parsed(component, version, text)
+
+    def _parsed(self, component: str, version: str, text: bytes) -> Manifest:
+        place = f"{self.name.rstrip('/')}/{component}/{version}/{MANIFEST_FILE}"
         try:
-            manifest = Manifest.from_json(path.read_text())
+            manifest = Manifest.from_json(text.decode())
         except ValueError as error:
-            raise DamagedError(str(path), "a manifest", str(error)) from error
+            raise DamagedError(place, "a manifest", str(error)) from error
         if (manifest.component, manifest.version) != (component, version):
             found = f"the manifest of {manifest.component}/{manifest.version}"
-            raise DamagedError(str(path), f"the manifest of {component}/{version}", found)
+            raise DamagedError(place, f"the manifest of {component}/{version}", found)
         return manifest
 
     def _same(self, published: Manifest) -> Manifest:
         """Return the version that is there already, if all but its time of publication and its graph is the same."""
-        found = self._manifest(published.component, published.version)
+        found = self.resolve(published.component, published.version)
         graph = {name: digest for name, digest in found.digests.items() if name == GRAPH_FILE}
         expected = replace(published, digests={**graph, **published.digests}, created=found.created)
         if found != expected:
@@ -185,35 +233,25 @@ class Registry:
         return found
 
 
-def _stage(folder: Path, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
-    """Write a whole version into a new folder, durably, and return its manifest."""
-    folder.mkdir(mode=0o755)
-    digests = {}
-    for name, source in sorted(files.items()):
-        target = folder / _checked_name("file", name)
-        shutil.copyfile(source, target)
-        digests[name] = _digest(target)
-    published = Manifest.from_json(replace(manifest, digests=digests).to_json())
-    (folder / _MANIFEST_FILE).write_text(published.to_json())
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)
-    return published
+def _open(place: str | Path) -> Versions:
+    if not str(place).startswith("s3://"):
+        return FolderVersions(Path(place))
+    from kino.bucket import Bucket  # an extra, and who has a folder has no need of it
+    from kino.bucket_versions import BucketVersions
+
+    return BucketVersions(Bucket(str(place)))
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _history(value: bytes | None) -> list[str]:
+    """Return the versions that an alias's record names, the present one first."""
+    return (value or b"").decode().split()
 
 
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+def _text(versions: list[str]) -> bytes:
+    return "".join(f"{version}\n" for version in versions[:_HISTORY]).encode()
 
 
 def _checked_name(field: str, name: str) -> str:
-    if not _NAME.fullmatch(name) or name == _ALIASES:
+    if not NAME.fullmatch(name) or name == ALIASES:
         raise ValueError(f"{field} is {name[:80]!r}, must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit")
     return name

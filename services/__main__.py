@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[NAME=]VERSION",
         help="model version or alias (the preset's name)",
     )
-    add("--models", type=Path, default=models_folder(), metavar="PATH", help="model registry (%(default)s)")
+    add("--models", default=models_folder(), metavar="PLACE", help="registry: a folder or s3://bucket (%(default)s)")
     add("--data", type=Path, default=local.data_folder(), metavar="PATH", help="home of store and ledger (%(default)s)")
     add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
     add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")

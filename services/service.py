@@ -32,7 +32,7 @@ class ServiceConfig:
         preset: name of a row of `kino.presets`.
         version: model version or alias in the registry. A preset of random weights ignores it.
         store: URL of the artifact store, shared by all services of one graph.
-        models: root of the model registry.
+        models: place of the model registry, a folder or an `s3://` URL.
         device: where the networks compute, for example "cpu" or "cuda:0".
         runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
         queue: calls that may wait for the device before further ones are refused, at least 0.
@@ -47,7 +47,7 @@ class ServiceConfig:
     preset: str
     version: str
     store: str
-    models: Path
+    models: str | Path
     device: str = "cpu"
     runtime: str = "auto"
     queue: int = 16

@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--alias", help="alias to move to the new version")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--models", default=str(MODELS))
     arguments = parser.parse_args()
     registry = Registry(arguments.models)
     manifest = publish(RECIPES[arguments.recipe], arguments.runs, registry, arguments.version)

@@ -1,5 +1,6 @@
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,9 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[minio.Min
 
 
 @pytest.fixture
-def bucket_url(minio_server: minio.Minio, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket_url(minio_server: minio.Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A place of the test's own in a bucket of the real MinIO, which it has the keys for."""
+    monkeypatch.setenv("KINO_CACHE", str(tmp_path / "cache"))
     for name, value in minio.KEYS.items():
         monkeypatch.setenv(name, value)
     url = minio_server.url("kino-tests", uuid.uuid4().hex, retries=2, timeout_seconds=20)

@@ -19,8 +19,16 @@ MANIFEST = Manifest("tae", "1", "mini", {"widths": (16, 32)}, recipe="tae_mini",
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def folder(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "models")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    """The same promises are kept by both."""
+    if request.param == "folder":
+        return Registry(request.getfixturevalue("tmp_path") / "models")
+    return Registry(request.getfixturevalue("bucket_url"))
 
 
 @pytest.fixture
@@ -41,17 +49,30 @@ def test_a_published_version_is_resolved_with_the_digests_of_its_files(
     assert published == replace(MANIFEST, config={"widths": [16, 32]}, digests=published.digests)
     assert registry.resolve("tae", "1") == published
     assert registry.file(published, "model.safetensors").read_bytes() == WEIGHTS
-    folder = registry.root / "tae" / "1"
-    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "manifest.json", "model.safetensors"]
-    assert [path.name for path in folder.parent.iterdir()] == ["1"]
+
+
+def test_a_folder_holds_whole_versions_alone(folder: Registry, files: dict[str, Path]) -> None:
+    published = folder.publish(MANIFEST, files)
+    folder.attach_graph(published, b"a graph")
+    with pytest.raises(VersionExistsError):
+        folder.publish(replace(MANIFEST, recipe="other"), files)
+    (folder.root / "tae" / ".publishing-left-by-a-crash").mkdir()
+    (folder.root / "tae" / "empty").mkdir()
+    assert folder.versions("tae") == ["1"]
+    assert sorted(path.name for path in (folder.root / "tae" / "1").iterdir()) == [
+        "card.md",
+        "manifest.json",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    folder.delete("tae", "1")
+    assert sorted(path.name for path in (folder.root / "tae").iterdir()) == [".publishing-left-by-a-crash", "empty"]
 
 
 def test_components_and_versions_are_listed(registry: Registry, files: dict[str, Path]) -> None:
     assert (registry.components(), registry.versions("tae"), registry.aliases("tae")) == ([], [], {})
     for component, version in (("tae", "2"), ("tae", "1"), ("dit", "mini-1")):
         registry.publish(replace(MANIFEST, component=component, version=version), files)
-    (registry.root / "tae" / ".publishing-left-by-a-crash").mkdir()
-    (registry.root / "tae" / "empty").mkdir()
     assert registry.components() == ["dit", "tae"]
     assert registry.versions("tae") == ["1", "2"]
 
@@ -72,7 +93,6 @@ def test_a_version_never_changes(registry: Registry, files: dict[str, Path]) -> 
         registry.publish(MANIFEST, files)
     assert registry.resolve("tae", "1") == first
     assert registry.file(first, "model.safetensors").read_bytes() == WEIGHTS
-    assert [path.name for path in (registry.root / "tae").iterdir()] == ["1"]
 
 
 def test_a_graph_is_attached_and_replaced_and_the_digest_stays(registry: Registry, files: dict[str, Path]) -> None:
@@ -84,17 +104,15 @@ def test_a_graph_is_attached_and_replaced_and_the_digest_stays(registry: Registr
         assert registry.file(attached, "model.onnx").read_bytes() == content
         assert attached.digest == published.digest
     assert registry.publish(MANIFEST, files) == attached
-    folder = registry.root / "tae" / "1"
-    assert sorted(path.name for path in folder.iterdir() if "model" in path.name) == ["model.onnx", "model.safetensors"]
     with pytest.raises(NotFoundError, match="tae has no version '2'"):
         registry.attach_graph(replace(MANIFEST, version="2"), b"a graph")
 
 
-def test_a_replacement_that_was_cut_short_is_refused(registry: Registry, files: dict[str, Path]) -> None:
-    attached = registry.attach_graph(registry.publish(MANIFEST, files), b"a graph")
-    (registry.root / "tae" / "1" / "model.onnx").write_bytes(b"another graph")
+def test_a_replacement_that_was_cut_short_is_refused(folder: Registry, files: dict[str, Path]) -> None:
+    attached = folder.attach_graph(folder.publish(MANIFEST, files), b"a graph")
+    (folder.root / "tae" / "1" / "model.onnx").write_bytes(b"another graph")
     with pytest.raises(DamagedError, match=r"model\.onnx"):
-        registry.file(attached, "model.onnx")
+        folder.file(attached, "model.onnx")
 
 
 def test_of_many_who_publish_one_version_one_wins(registry: Registry, tmp_path: Path) -> None:
@@ -143,6 +161,49 @@ def test_an_alias_stands_for_the_version_it_was_moved_to(registry: Registry, fil
     assert registry.aliases("tae") == {"latest": "2", "stable": "2"}
 
 
+def test_an_alias_goes_back_to_what_it_stood_for(registry: Registry, files: dict[str, Path]) -> None:
+    for version in ("1", "2", "3"):
+        registry.publish(replace(MANIFEST, version=version), files)
+    for version, before in (("1", None), ("2", "1"), ("2", "2"), ("3", "2")):
+        registry.set_alias("tae", "production", version, expected=before)
+    assert registry.histories("tae") == {"production": ["3", "2", "1"]}
+    assert [registry.roll_back("tae", "production") for _ in range(2)] == ["2", "1"]
+    assert registry.aliases("tae") == {"production": "1"}
+    for alias in ("production", "candidate"):
+        with pytest.raises(NotFoundError, match=f"no earlier version for the alias '{alias}' to go back to"):
+            registry.roll_back("tae", alias)
+
+
+def test_an_alias_remembers_ten_versions(registry: Registry, files: dict[str, Path]) -> None:
+    before = None
+    for number in range(12):
+        registry.publish(replace(MANIFEST, version=f"v{number}"), files)
+        registry.set_alias("tae", "production", f"v{number}", before)
+        before = f"v{number}"
+    assert registry.histories("tae")["production"] == [f"v{number}" for number in range(11, 1, -1)]
+
+
+def test_a_version_goes_unless_an_alias_holds_it(registry: Registry, files: dict[str, Path]) -> None:
+    for version in ("1", "2"):
+        registry.publish(replace(MANIFEST, version=version), files)
+    registry.set_alias("tae", "production", "1", expected=None)
+    with pytest.raises(ValueError, match="version is '1', must be one that no alias stands for: production does"):
+        registry.delete("tae", "production")
+    registry.delete("tae", "2")
+    assert registry.versions("tae") == ["1"]
+    with pytest.raises(NotFoundError, match="tae has no version '2'"):
+        registry.delete("tae", "2")
+    registry.publish(replace(MANIFEST, version="2", recipe="other"), files)
+    assert registry.resolve("tae", "2").recipe == "other"
+
+
+def test_sizes_are_told_without_reading(registry: Registry, files: dict[str, Path]) -> None:
+    published = registry.publish(MANIFEST, files)
+    assert registry.size_bytes(published, "model.safetensors") == len(WEIGHTS)
+    with pytest.raises(NotFoundError, match=r"tae/1 has no file 'vocab\.json'"):
+        registry.size_bytes(published, "vocab.json")
+
+
 def test_an_alias_and_a_version_never_share_a_name(registry: Registry, files: dict[str, Path]) -> None:
     registry.publish(MANIFEST, files)
     registry.set_alias("tae", "latest", "1", expected=None)
@@ -170,7 +231,7 @@ def test_no_name_leaves_the_registry(registry: Registry, files: dict[str, Path],
     with pytest.raises(ValueError, match="alias is"):
         registry.set_alias("tae", name, "1", expected=None)
     with pytest.raises(ValueError, match="file is"):
-        registry.publish(replace(MANIFEST, version="2"), {name: files["card.md"]})
+        registry.publish(replace(MANIFEST, version="2"), {name.replace("/", "//"): files["card.md"]})
     with pytest.raises(ValueError, match="version is"):
         registry.file(replace(published, version=name), "card.md")
     assert registry.versions("tae") == ["1"]
@@ -184,38 +245,38 @@ def test_a_file_that_the_version_does_not_have_is_not_found(registry: Registry, 
 
 
 @pytest.mark.parametrize("content", [b"", WEIGHTS[:-1], b"T" + WEIGHTS[1:]], ids=["empty", "truncated", "altered"])
-def test_a_damaged_file_is_named_with_both_digests(registry: Registry, files: dict[str, Path], content: bytes) -> None:
-    published = registry.publish(MANIFEST, files)
-    path = registry.root / "tae" / "1" / "model.safetensors"
+def test_a_damaged_file_is_named_with_both_digests(folder: Registry, files: dict[str, Path], content: bytes) -> None:
+    published = folder.publish(MANIFEST, files)
+    path = folder.root / "tae" / "1" / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(DamagedError) as caught:
-        registry.file(published, "model.safetensors")
+        folder.file(published, "model.safetensors")
     assert caught.value.name == str(path)
     assert caught.value.expected == f"sha256 {hashlib.sha256(WEIGHTS).hexdigest()}"
     assert caught.value.actual == f"sha256 {hashlib.sha256(content).hexdigest()}"
 
 
-def test_a_missing_file_is_named(registry: Registry, files: dict[str, Path]) -> None:
-    published = registry.publish(MANIFEST, files)
-    (registry.root / "tae" / "1" / "model.safetensors").unlink()
+def test_a_missing_file_is_named(folder: Registry, files: dict[str, Path]) -> None:
+    published = folder.publish(MANIFEST, files)
+    (folder.root / "tae" / "1" / "model.safetensors").unlink()
     with pytest.raises(DamagedError, match="found no file"):
-        registry.file(published, "model.safetensors")
+        folder.file(published, "model.safetensors")
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "\udcff"])
-def test_a_damaged_manifest_is_named(registry: Registry, files: dict[str, Path], text: str) -> None:
-    registry.publish(MANIFEST, files)
-    (registry.root / "tae" / "1" / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+def test_a_damaged_manifest_is_named(folder: Registry, files: dict[str, Path], text: str) -> None:
+    folder.publish(MANIFEST, files)
+    (folder.root / "tae" / "1" / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(DamagedError, match=r"tae/1/manifest.json is damaged: expected a manifest"):
-        registry.resolve("tae", "1")
+        folder.resolve("tae", "1")
 
 
-def test_the_manifest_of_another_version_is_damage(registry: Registry, files: dict[str, Path]) -> None:
-    registry.publish(MANIFEST, files)
-    path = registry.root / "tae" / "1" / "manifest.json"
+def test_the_manifest_of_another_version_is_damage(folder: Registry, files: dict[str, Path]) -> None:
+    folder.publish(MANIFEST, files)
+    path = folder.root / "tae" / "1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": "2"}))
     with pytest.raises(DamagedError, match="expected the manifest of tae/1, found the manifest of tae/2"):
-        registry.resolve("tae", "1")
+        folder.resolve("tae", "1")
 
 
 def test_a_version_has_files(registry: Registry, files: dict[str, Path]) -> None:
@@ -234,19 +295,30 @@ def small_files_only() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_no_half_version(
-    registry: Registry, files: dict[str, Path], request: pytest.FixtureRequest
+    folder: Registry, files: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
     files["model.safetensors"].write_bytes(bytes(200_000))
     request.getfixturevalue("small_files_only")
     with pytest.raises(FullError, match="no room left"):
-        registry.publish(MANIFEST, files)
-    assert list((registry.root / "tae").iterdir()) == []
+        folder.publish(MANIFEST, files)
+    assert list((folder.root / "tae").iterdir()) == []
     files["model.safetensors"].write_bytes(WEIGHTS)
-    assert registry.publish(MANIFEST, files).version == "1"
+    assert folder.publish(MANIFEST, files).version == "1"
 
 
 def test_the_registry_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KINO_MODELS", str(tmp_path / "m"))
-    assert models_folder() == tmp_path / "m"
+    assert models_folder() == str(tmp_path / "m")
     monkeypatch.delenv("KINO_MODELS")
-    assert sorted(path.name for path in models_folder().iterdir())[:2] == ["audio", "byt5"]
+    assert sorted(path.name for path in Path(models_folder()).iterdir())[:2] == ["audio", "byt5"]
+
+
+def test_files_of_a_version_may_lie_in_folders(registry: Registry, files: dict[str, Path]) -> None:
+    published = registry.publish(MANIFEST, {"vae/model.safetensors": files["model.safetensors"]})
+    path = registry.file(published, "vae/model.safetensors")
+    assert path == registry.folder(published) / "vae" / "model.safetensors"
+    assert path.read_bytes() == WEIGHTS
+    for name in ("../model.safetensors", "/model.safetensors", "vae/../../x", "vae//x"):
+        with pytest.raises(ValueError, match="file is"):
+            registry.publish(replace(MANIFEST, version="2"), {name: files["model.safetensors"]})
+    assert registry.versions("tae") == ["1"]

@@ -1,0 +1,180 @@
+"""The command `kino models`: what a registry holds, aliases that move, versions that go."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from kino.cli_graph import connect
+from kino.cli_view import as_json, print_facts, print_json, print_table
+from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
+from kino.manifest import Manifest
+from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
+from kino.v1.info_pb2 import Info, Limits
+
+_WEIGHTS = Path(WEIGHTS_FILE).suffix
+
+
+async def listing(given: argparse.Namespace) -> int:
+    """Show the versions of a registry, or those that a running graph serves and what they accept."""
+    if given.address is None:
+        with _typed():
+            _show_published(given, _registry(given))
+        return 0
+    if given.models is not None:
+        raise InvalidArgumentError("--models", given.models, "left out where a running graph is named")
+    async with connect(given) as kino:
+        infos = [part.info for part in (await kino.describe()).parts if part.HasField("info")]
+    if given.json:
+        print_json([as_json(info) for info in infos])
+    else:
+        rows = [(info.component, info.version, info.family, info.digest[:12], _abilities(info)) for info in infos]
+        print_table(("service", "version", "family", "digest", "accepts"), rows)
+    return 0
+
+
+async def show(given: argparse.Namespace) -> int:
+    """Show one version: what it computes with, where it comes from, its figures and its files."""
+    with _typed():
+        registry = _registry(given)
+        manifest = registry.resolve(given.component, given.version)
+        aliases = [alias for alias, name in registry.aliases(given.component).items() if name == manifest.version]
+    if given.json:
+        print_json({**asdict(manifest), "digest": manifest.digest, "aliases": aliases})
+        return 0
+    facts = {"component": manifest.component, "version": manifest.version, "aliases": " ".join(aliases)}
+    facts |= {"family": manifest.family, "preset": manifest.preset, "digest": manifest.digest}
+    facts |= {"recipe": manifest.recipe, "parent": manifest.parent}
+    facts |= {"git revision": manifest.git_revision, "created": manifest.created, "latent": manifest.spaces.latent}
+    facts |= {f"text {tower}": digest for tower, digest in manifest.spaces.text.items()}
+    facts |= {"vision": manifest.spaces.vision}
+    facts |= {name: f"{value:g}" for name, value in manifest.metrics.items()}
+    facts |= {name: f"sha256 {digest}" for name, digest in manifest.digests.items()}
+    print_facts({name: value for name, value in facts.items() if value})
+    return 0
+
+
+async def promote(given: argparse.Namespace) -> int:
+    """Let an alias stand for a version, or for what another alias stands for."""
+    with _typed():
+        registry = _registry(given)
+        before = registry.aliases(given.component).get(given.alias)
+        registry.set_alias(given.component, given.alias, given.version, before)
+        after = registry.aliases(given.component)[given.alias]
+    return _moved(given, before, after)
+
+
+async def roll_back(given: argparse.Namespace) -> int:
+    """Let an alias stand for what it stood for before."""
+    with _typed():
+        registry = _registry(given)
+        before = registry.aliases(given.component).get(given.alias)
+        after = registry.roll_back(given.component, given.alias)
+    return _moved(given, before, after)
+
+
+async def collect(given: argparse.Namespace) -> int:
+    """Remove old versions that nothing needs any more."""
+    if given.keep < 1:
+        raise InvalidArgumentError("--keep", given.keep, "at least 1")
+    with _typed():
+        registry = _registry(given)
+        removed = _unneeded(registry, given.keep)
+        for manifest in removed if not given.dry_run else []:
+            registry.delete(manifest.component, manifest.version)
+    rows = [(manifest.component, manifest.version, manifest.created, manifest.recipe) for manifest in removed]
+    columns = ("component", "version", "created", "recipe")
+    if given.json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_table(columns, rows)
+    return 0
+
+
+def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
+    """Return the versions that are none of the newest, that no alias names now or did last, and no other stands on.
+
+    A generator stands on the TAE and the towers of its spaces; versions name their parents only to tell where they come
+    from.
+    """
+    found = {
+        component: [registry.resolve(component, version) for version in registry.versions(component)]
+        for component in registry.components()
+    }
+    kept: list[Manifest] = []
+    for component, manifests in found.items():
+        newest = sorted(manifests, key=lambda manifest: manifest.created, reverse=True)[:keep]
+        named = {version for history in registry.histories(component).values() for version in history[:2]}
+        kept += [manifest for manifest in manifests if manifest in newest or manifest.version in named]
+    needed = {
+        digest
+        for manifest in kept
+        for digest in (manifest.spaces.latent, manifest.spaces.vision, *manifest.spaces.text.values())
+    }
+    return [
+        manifest
+        for manifests in found.values()
+        for manifest in manifests
+        if manifest not in kept and manifest.digest not in needed
+    ]
+
+
+def _registry(given: argparse.Namespace) -> Registry:
+    try:
+        registry = Registry(given.models or models_folder())
+    except ValueError as error:
+        raise InvalidArgumentError("--models", given.models, "a folder or s3://bucket", message=str(error)) from None
+    except ModuleNotFoundError as error:
+        raise FailedPreconditionError(f"{error.name} is not installed: s3:// needs kino's extra s3") from None
+    if not registry.name.startswith("s3://") and not registry.root.is_dir():
+        raise InvalidArgumentError("--models", registry.name, "a folder that exists")
+    return registry
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    """Turn what a registry raises into the errors that a command ends with."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        raise as_kino_error(error) from error
+
+
+def _moved(given: argparse.Namespace, before: str | None, after: str) -> int:
+    if given.json:
+        print_json({"component": given.component, "alias": given.alias, "before": before, "version": after})
+    else:
+        was = f", was {before}" if before else ""
+        print(f"{given.component}: {given.alias} is {after}{was}")
+    return 0
+
+
+def _show_published(given: argparse.Namespace, registry: Registry) -> None:
+    rows = []
+    for component in registry.components():
+        aliases = registry.aliases(component)
+        for version in registry.versions(component):
+            manifest = registry.resolve(component, version)
+            sizes = [registry.size_bytes(manifest, name) for name in manifest.digests if name.endswith(_WEIGHTS)]
+            names = " ".join(alias for alias, named in aliases.items() if named == version)
+            runtimes = ["torch", "onnx"] if GRAPH_FILE in manifest.digests else ["torch"]
+            rows.append((component, version, names, manifest.preset, manifest.digest, sum(sizes), runtimes))
+    if given.json:
+        columns = ("component", "version", "alias", "preset", "digest", "size_bytes", "runtimes")
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB", " ".join(row[6])) for row in rows]
+        print_table(("component", "version", "alias", "preset", "digest", "weights", "runtimes"), shown)
+
+
+def _abilities(info: Info) -> str:
+    """Return what a part accepts in one line, for example "frames 1 to 256, steps 1 to 1000"."""
+    limits: Limits = info.limits
+    ranges = [
+        f"{field.name.replace('_', ' ')} {value.minimum:g} to {value.maximum:g}"
+        for field, value in limits.ListFields()
+        if hasattr(value, "minimum")
+    ]
+    aspects = [f"aspects {' '.join(entry.aspect for entry in limits.aspects)}"] if limits.aspects else []
+    return ", ".join(ranges + aspects)
