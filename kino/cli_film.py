@@ -25,7 +25,7 @@ _OPTIONS = (
     "silent",
 )
 _FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
-_PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services that nothing silent does without
+_PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services of everything silent
 _LOCAL = ("preset", "models", "data")
 
 
@@ -57,7 +57,7 @@ async def film(given: argparse.Namespace) -> int:
         write(sheet, made.contact_sheet)
         return made.generation
 
-    names = _PICTURES if given.silent else ("local",)
+    names = _PICTURES if given.silent else (*_PICTURES, "audio")
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
     figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
     heard = "left out, as --no-sound asks" if given.silent else describe_sound(figures)

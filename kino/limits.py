@@ -126,6 +126,29 @@ SOUND: dict[str, SoundLimits] = {
 }
 
 
+@dataclass(frozen=True)
+class EditLimits:
+    """How an editor row samples when not told otherwise, and what it takes.
+
+    Args:
+        source_guidance: how closely to keep to the source; 1 is no more than the network does by itself.
+        aspects: that it was trained on; a video to be edited is stretched to the nearest of them.
+    """
+
+    sampler: SamplerDefaults
+    source_guidance: float = 1.0
+    aspects: tuple[str, ...] = tuple(ASPECTS)
+
+
+EDITS: dict[str, EditLimits] = {
+    "nano": EditLimits(SAMPLERS["nano"]),
+    "mini": EditLimits(SamplerDefaults(24, 200, 3.0), aspects=("1:1",)),
+    "1b": EditLimits(_PAPER_SAMPLER),
+    "5b": EditLimits(_PAPER_SAMPLER),
+    "30b": EditLimits(_PAPER_SAMPLER),
+}
+
+
 def clip_limits(preset: str) -> info_pb2.Limits:
     """Return the clips that a preset takes, as its TAE says on the wire."""
     video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
@@ -150,6 +173,21 @@ def generator_limits(preset: str) -> info_pb2.Limits:
     limits = clip_limits(preset)
     limits.ClearField("fps")
     limits.MergeFrom(_sampling_limits(SAMPLERS[preset]))
+    return limits
+
+
+def editor_limits(preset: str) -> info_pb2.Limits:
+    """Return the videos, instructions and sampling that a preset takes, as its editor says on the wire."""
+    limits, edits, video = clip_limits(preset), EDITS[preset], VIDEO[preset]
+    limits.MergeFrom(_sampling_limits(edits.sampler))
+    trained = [entry for entry in limits.aspects if entry.aspect in edits.aspects]
+    del limits.aspects[:]
+    limits.aspects.extend(trained)
+    limits.prompt_bytes.CopyFrom(info_pb2.IntRange(minimum=1, maximum=MAX_PROMPT_BYTES))
+    limits.seconds.CopyFrom(info_pb2.FloatRange(maximum=video.max_frames / video.fps))
+    limits.source_guidance.CopyFrom(
+        info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=edits.source_guidance)
+    )
     return limits
 
 

@@ -1,10 +1,11 @@
 """What services say of themselves in the same words."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from kino.manifest import Manifest
 from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
-from kino.v1.info_pb2 import Info, IntRange, LatentSpace, Limits
+from kino.v1.info_pb2 import Info, IntRange, LatentSpace, Limits, TextSpace
 from kino.validate import MAX_PROMPT_BYTES
 
 
@@ -28,6 +29,14 @@ def latent_space(digest: str, channels: int) -> LatentSpace:
     return LatentSpace(
         digest=digest, channels=channels, temporal_factor=TEMPORAL_COMPRESSION, spatial_factor=SPATIAL_COMPRESSION
     )
+
+
+def text_spaces(digests: Mapping[str, str], shapes: Mapping[str, tuple[int, int]]) -> list[TextSpace]:
+    """Return the text spaces that a model reads, by the digests of its towers, their most rows and widths."""
+    return [
+        TextSpace(tower=name, digest=digests[name], width=width, max_tokens=max_rows)
+        for name, (max_rows, width) in shapes.items()
+    ]
 
 
 def text_limits(queue: int) -> Limits:

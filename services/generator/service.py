@@ -20,7 +20,7 @@ from kino.v1.generator_pb2 import (
     GeneratorServiceDescribeResponse,
 )
 from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
-from kino.v1.info_pb2 import Info, TextSpace
+from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import Progress
 from services import description
 from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
@@ -91,8 +91,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         spaces = manifest.spaces
         info = description.part("generator", manifest, self.config.device)
         info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
-        for name, (max_rows, width) in preset.text_shapes.items():
-            info.text_spaces.append(TextSpace(tower=name, digest=spaces.text[name], width=width, max_tokens=max_rows))
+        info.text_spaces.extend(description.text_spaces(spaces.text, preset.text_shapes))
         info.limits.CopyFrom(generator_limits(preset.name))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info

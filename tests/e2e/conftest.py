@@ -55,12 +55,12 @@ def start(data: Path, *flags: str) -> Served:
 
 @pytest.fixture
 def free_ports() -> int:
-    """The first of six TCP ports on loopback in a row that nobody listened on a moment ago."""
+    """The first of as many TCP ports on loopback in a row as there are services, none in use a moment ago."""
     for _ in range(100):
-        first = random.randrange(17_000, 32_000, 6)  # another worker looks for ports at the same time
+        first = random.randrange(17_000, 32_000, len(NAMES))  # another worker looks for ports at the same time
         with ExitStack() as stack:
             try:
-                for port in range(first, first + 6):
+                for port in range(first, first + len(NAMES)):
                     stack.enter_context(socket.create_server(("127.0.0.1", port)))
             except OSError:
                 continue
