@@ -8,8 +8,8 @@ EXTRAS := rewriter,encoder,generator,tae,audio,editor,graph,s3,jobs,hf,train,ben
 STAMP := $(VENV)/.installed
 # Every training run behind the shipped weights, each after those it stands on; the rows are in training/recipes.py.
 # A stage of the generator goes on from the one before, and the last of them is published.
-RECIPES := tae_mini codec_mini vision_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned dit_mini_aspects editor_mini_stills editor_mini_tasks editor_mini_back
-STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks
+RECIPES := tae_mini codec_mini vision_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned dit_mini_aspects editor_mini_stills editor_mini_tasks editor_mini_edits editor_mini_back
+STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks editor_mini_edits
 VERSION ?= mini-2
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
@@ -48,6 +48,9 @@ test: $(STAMP) ## run the default test suite
 
 binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
 	$(BIN)/python -m tests.cluster.binaries
+
+test-models: $(STAMP) ## judge what the shipped weights make, through every service (minutes)
+	$(BIN)/pytest -q -m models
 
 lint: $(STAMP) ## check format, lint rules, types and the protos
 	$(BIN)/ruff format --check .
