@@ -16,6 +16,7 @@ from kino.v1 import encoder_pb2 as _encoder_pb2
 from kino.v1 import generator_pb2 as _generator_pb2
 from kino.v1 import info_pb2 as _info_pb2
 from kino.v1 import media_pb2 as _media_pb2
+from kino.v1 import personalizer_pb2 as _personalizer_pb2
 from kino.v1 import rewriter_pb2 as _rewriter_pb2
 from kino.v1 import tae_pb2 as _tae_pb2
 import builtins as _builtins
@@ -279,6 +280,7 @@ class GenerationSpec(_message.Message):
     TEXT_TO_SOUND_FIELD_NUMBER: _builtins.int
     EDIT_VIDEO_FIELD_NUMBER: _builtins.int
     IMAGE_TO_VIDEO_FIELD_NUMBER: _builtins.int
+    PERSONALIZE_VIDEO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text_to_video(self) -> Global___TextToVideo:
         """A film of a sentence."""
@@ -307,6 +309,10 @@ class GenerationSpec(_message.Message):
     def image_to_video(self) -> Global___ImageToVideo:
         """A film that begins with a picture."""
 
+    @_builtins.property
+    def personalize_video(self) -> Global___PersonalizeVideo:
+        """A film of the person of a picture."""
+
     def __init__(
         self,
         *,
@@ -317,12 +323,13 @@ class GenerationSpec(_message.Message):
         text_to_sound: Global___TextToSound | None = ...,
         edit_video: Global___EditVideo | None = ...,
         image_to_video: Global___ImageToVideo | None = ...,
+        personalize_video: Global___PersonalizeVideo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound", "edit_video", "image_to_video"]  # noqa: Y015
+    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound", "edit_video", "image_to_video", "personalize_video"]  # noqa: Y015
     _WhichOneofArgType_product: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_product) -> _WhichOneofReturnType_product | None: ...
 
@@ -692,6 +699,89 @@ class ImageToVideo(_message.Message):
 Global___ImageToVideo: _TypeAlias = ImageToVideo  # noqa: Y015
 
 @_typing.final
+class PersonalizeVideo(_message.Message):
+    """A film of the person of a picture, with the sound that belongs to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    FPS_FIELD_NUMBER: _builtins.int
+    ASPECT_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    VERBATIM_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What the person does: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
+    negative_prompt: _builtins.str
+    """What to move away from; empty for nothing in particular."""
+    seconds: _builtins.float
+    """Length in seconds, above 0; frames are rounded to the nearest whole number. Unset for the preset's own length."""
+    fps: _builtins.int
+    """Frames per second, within Limits.fps; unset for the preset's own."""
+    aspect: _builtins.str
+    """A named size (Limits.aspects), for example "16:9"."""
+    seed: _builtins.int
+    """Seed of every choice, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    verbatim: _builtins.bool
+    """Give the prompt to the encoder as it is, without the rewriter."""
+    silent: _builtins.bool
+    """Leave the sound out; a film with sound has at least two frames."""
+    @_builtins.property
+    def image(self) -> _media_pb2.Media:
+        """The picture, of one person: PNG, JPEG or WebP, of at most 1920x1088 pixels."""
+
+    @_builtins.property
+    def pixels(self) -> _info_pb2.Size:
+        """A size in pixels."""
+
+    @_builtins.property
+    def sampling(self) -> _generator_pb2.Sampling:
+        """How the flow is integrated."""
+
+    def __init__(
+        self,
+        *,
+        image: _media_pb2.Media | None = ...,
+        prompt: _builtins.str = ...,
+        negative_prompt: _builtins.str = ...,
+        seconds: _builtins.float | None = ...,
+        fps: _builtins.int | None = ...,
+        aspect: _builtins.str = ...,
+        pixels: _info_pb2.Size | None = ...,
+        seed: _builtins.int | None = ...,
+        sampling: _generator_pb2.Sampling | None = ...,
+        verbatim: _builtins.bool = ...,
+        silent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "image", b"image", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
+    _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["aspect", "pixels"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
+
+Global___PersonalizeVideo: _TypeAlias = PersonalizeVideo  # noqa: Y015
+
+@_typing.final
 class Pipeline(_message.Message):
     """Calls and how their outputs flow into each other's inputs: an acyclic graph."""
 
@@ -744,6 +834,8 @@ class PipelineNode(_message.Message):
     INTERPRET_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
     CONFORM_FIELD_NUMBER: _builtins.int
+    IDENTIFY_FIELD_NUMBER: _builtins.int
+    PERSONALIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name within the pipeline: 1 to 63 of a-z, 0-9, "_" and "-"."""
     @_builtins.property
@@ -786,6 +878,14 @@ class PipelineNode(_message.Message):
     def conform(self) -> Global___ConformRequest:
         """Done by the graph itself."""
 
+    @_builtins.property
+    def identify(self) -> _personalizer_pb2.IdentifyRequest:
+        """PersonalizerService.Identify."""
+
+    @_builtins.property
+    def personalize(self) -> _personalizer_pb2.PersonalizeRequest:
+        """PersonalizerService.Personalize."""
+
     def __init__(
         self,
         *,
@@ -800,12 +900,14 @@ class PipelineNode(_message.Message):
         interpret: _editor_pb2.InterpretRequest | None = ...,
         edit: _editor_pb2.EditRequest | None = ...,
         conform: Global___ConformRequest | None = ...,
+        identify: _personalizer_pb2.IdentifyRequest | None = ...,
+        personalize: _personalizer_pb2.PersonalizeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "interpret", b"interpret", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "interpret", b"interpret", "name", b"name", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "name", b"name", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform", "identify", "personalize"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 

@@ -16,6 +16,8 @@ from kino.v1 import (
     generator_pb2,
     generator_pb2_grpc,
     graph_pb2,
+    personalizer_pb2,
+    personalizer_pb2_grpc,
     progress_pb2,
     rewriter_pb2,
     rewriter_pb2_grpc,
@@ -95,6 +97,15 @@ CALLS = {
             ("embeddings", "task", "latents", "frames"), streams=True, timeout_seconds=6 * 3600,
         ),
         Call(
+            "identify", "personalizer", "Identify", personalizer_pb2.IdentifyRequest,
+            personalizer_pb2.IdentifyResponse, ("image",), streams=False, timeout_seconds=3600,
+        ),
+        Call(
+            "personalize", "personalizer", "Personalize", personalizer_pb2.PersonalizeRequest,
+            personalizer_pb2.PersonalizeResult, ("embeddings", "identity", "frames", "height", "width"),
+            streams=True, timeout_seconds=6 * 3600,
+        ),
+        Call(
             "conform", GRAPH, "", graph_pb2.ConformRequest, graph_pb2.ConformResponse,
             ("media", "sizes", "max_frames"), streams=True, timeout_seconds=3600,
         ),
@@ -121,4 +132,7 @@ COMPONENTS = {
     "tae": Component(tae_pb2_grpc.TaeServiceStub, tae_pb2.TaeServiceDescribeRequest),
     "audio": Component(audio_pb2_grpc.AudioServiceStub, audio_pb2.AudioServiceDescribeRequest),
     "editor": Component(editor_pb2_grpc.EditorServiceStub, editor_pb2.EditorServiceDescribeRequest),
+    "personalizer": Component(
+        personalizer_pb2_grpc.PersonalizerServiceStub, personalizer_pb2.PersonalizerServiceDescribeRequest
+    ),
 }

@@ -96,6 +96,7 @@ def test_ports_follow_the_graphs_or_are_all_free() -> None:
         "tae": 7004,
         "audio": 7005,
         "editor": 7006,
+        "personalizer": 7007,
     }
     assert set(ports(0).values()) == {0}
 
