@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-EXTRAS := rewriter,encoder,generator,tae,audio,editor,personalizer,graph,s3,jobs,hf,train,bench,dev
+EXTRAS := rewriter,encoder,generator,tae,audio,editor,personalizer,graph,s3,jobs,pipelines,train,bench,dev
 STAMP := $(VENV)/.installed
 # Every training run behind the shipped weights, each after those it stands on; the rows are in training/recipes.py.
 # A stage of the generator goes on from the one before, and the last of them is published.

@@ -25,8 +25,9 @@ FORMAT = "transformers"
 TOKENIZER = "tokenizer.json"
 WRITER = "AutoModelForCausalLM"
 TOWERS = ("T5EncoderModel", "UMT5EncoderModel", "CLIPTextModel", "CLIPTextModelWithProjection")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_READING = threading.RLock()  # the library imports its parts when asked for them, which two threads must not at once
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+READING = threading.RLock()
+"""Held while a library is asked for a part of itself: it imports that then, which two threads must not do at once."""
 
 
 def is_adopted(manifest: Manifest) -> bool:
@@ -69,7 +70,7 @@ def build_writer(folder: Path, config: AdoptedWriterConfig) -> AdoptedWriter:
 
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder's `tokenizer.json`, with the chat template beside it."""
-    with _READING:
+    with READING:
         return library().PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
@@ -85,7 +86,7 @@ def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str,
         kino.store.DamagedError: a safetensors file is damaged.
     """
     try:
-        with _READING:
+        with READING:
             network, found = getattr(library(), architecture).from_pretrained(
                 folder,
                 dtype=torch.float32,  # any other is set for the whole process meanwhile, networks beside this included
@@ -121,7 +122,7 @@ def causal_architectures() -> set[str]:
 def library() -> Any:
     """The `transformers` library, cut off from the network; it takes seconds to import, so only who needs it does."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    with _READING:
+    with READING:
         import transformers
 
         with torch.device("meta"):  # torch notes its constructors at first use; reading a network replaces one of them

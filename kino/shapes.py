@@ -1,8 +1,9 @@
 """Size arithmetic of frames, latents, tokens and samples. Every other module asks here; none computes its own."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from math import isfinite, log
+from typing import Any, Self
 
 TEMPORAL_COMPRESSION = 8
 SPATIAL_COMPRESSION = 8
@@ -62,8 +63,8 @@ def latent_grid(frames: int, size: Size) -> Grid:
     return Grid(latent_frames(frames), size.height // SPATIAL_COMPRESSION, size.width // SPATIAL_COMPRESSION)
 
 
-def size_for_aspect(aspect: str, pixels: int) -> Size:
-    """Frame size of an aspect ratio whose area is nearest to pixels x pixels, sides multiples of 16.
+def size_for_aspect(aspect: str, pixels: int, multiple: int = SPATIAL_COMPRESSION * PATCH_SIZE) -> Size:
+    """Frame size of an aspect ratio whose area is nearest to pixels x pixels, sides multiples of `multiple`.
 
     The paper keeps the area of every aspect bucket alike (Movie Gen, section 3.2).
     Raises ValueError for an aspect that is not in ASPECTS.
@@ -71,7 +72,6 @@ def size_for_aspect(aspect: str, pixels: int) -> Size:
     if aspect not in ASPECTS:
         raise ValueError(f"aspect is {aspect!r}, must be one of {', '.join(ASPECTS)}")
     across, down = ASPECTS[aspect]
-    multiple = SPATIAL_COMPRESSION * PATCH_SIZE
     heights = _multiples_around(pixels * (down / across) ** 0.5, multiple)
     widths = _multiples_around(pixels * (across / down) ** 0.5, multiple)
 
@@ -102,3 +102,93 @@ def audio_samples(frames: int, fps: int | Fraction) -> int:
     if fps <= 0:
         raise ValueError(f"fps is {fps}, must be greater than 0")
     return (2 * frames * SAMPLE_RATE + fps) // (2 * fps)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What one version makes of noise, and what it may be asked for.
+
+    Args:
+        channels: of a latent.
+        temporal: video frames that a latent frame stands for.
+        first: video frames that the first latent frame stands for: 1 where the autoencoder is causal.
+        spatial: pixels of a latent cell along either side.
+        multiple: of height and width, in pixels.
+        frames, height, width, fps: of a clip when not told otherwise.
+        max_frames: longest clip; 1 where only pictures are made.
+        max_side: longest side in pixels.
+        max_area: most pixels of a frame.
+    """
+
+    channels: int
+    temporal: int
+    first: int
+    spatial: int
+    multiple: int
+    frames: int
+    height: int
+    width: int
+    fps: int
+    max_frames: int
+    max_side: int
+    max_area: int
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Latent extent of a clip that keeps the bounds.
+
+        Raises:
+            ValueError: it breaks one; field, value and bound are named.
+        """
+        if not 1 <= frames <= self.max_frames:
+            raise ValueError(f"frames is {frames}, must be from 1 to {self.max_frames}")
+        for field, value in (("height", height), ("width", width)):
+            if not self.multiple <= value <= self.max_side:
+                raise ValueError(f"{field} is {value}, must be from {self.multiple} to {self.max_side}")
+            if value % self.multiple:
+                raise ValueError(f"{field} is {value}, must be a multiple of {self.multiple}")
+        if height * width > self.max_area:
+            raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
+        return Grid(self.latent_frames(frames), height // self.spatial, width // self.spatial)
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames of a clip of at least one frame."""
+        return 1 + max(0, -(-(frames - self.first) // self.temporal))
+
+    def video_frames(self, latent_frames: int) -> tuple[int, int]:
+        """Fewest and most frames of a clip of so many latent frames."""
+        most = self.first + (latent_frames - 1) * self.temporal
+        return (1 if latent_frames == 1 else most - self.temporal + 1), most
+
+    @property
+    def sizes(self) -> dict[str, Size]:
+        """A size for each aspect ratio, the default size first under the name that is nearest to it."""
+        default = Size(self.height, self.width)
+        pixels = round((self.height * self.width) ** 0.5)
+        sizes = {aspect: size_for_aspect(aspect, pixels, self.multiple) for aspect in ASPECTS}
+        shape = self.width / self.height
+        nearest = min(ASPECTS, key=lambda aspect: abs(log(shape * ASPECTS[aspect][1] / ASPECTS[aspect][0])))
+        return {nearest: default} | {
+            aspect: size for aspect, size in sizes.items() if aspect != nearest and self._takes(size)
+        }
+
+    def _takes(self, size: Size) -> bool:
+        return max(size.height, size.width) <= self.max_side and size.height * size.width <= self.max_area
+
+    def as_dict(self) -> dict[str, int]:
+        """The fields as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The clips that `as_dict` told.
+
+        Raises:
+            ValueError: a field is missing, unknown or no positive whole number.
+        """
+        names = {item.name for item in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
+            raise ValueError(f"clips is {values!r:.80}, must have {', '.join(sorted(names))}")
+        for name, value in values.items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"clips.{name} is {value!r:.80}, must be a whole number of at least 1")
+        return cls(**values)

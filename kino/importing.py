@@ -1,0 +1,162 @@
+"""Published pipelines become versions: read with suspicion, looked over tensor by tensor, stored once."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kino import parts
+from kino.families import DIT, TAE, TOWERS, Configs, Settings
+from kino.manifest import Manifest, Spaces
+from kino.pipelines import Part, Pipeline, read_pipeline
+from kino.registry import Registry
+from kino.versions import digest_of_file
+
+SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number by its type."""
+_WIDTHS = ("d_model", "hidden_size")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import.
+
+    Args:
+        versions: what each component was published as, or was published as before.
+        is_new: whether a component had to be copied.
+        parameters: numbers of each component's networks.
+    """
+
+    pipeline: Pipeline
+    name: str
+    versions: Mapping[str, Manifest]
+    is_new: Mapping[str, bool]
+    parameters: Mapping[str, int]
+
+    def weights_bytes(self, component: str, dtype: str) -> int:
+        """Memory of a component's weights if all of them are of one type."""
+        return self.parameters[component] * SIZES[dtype]
+
+
+def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str = "") -> Imported:
+    """Publish the parts of a pipeline folder as versions of one name; what is there already becomes an alias.
+
+    Args:
+        name: of the versions; the folder's own if empty.
+        dtype: type of numbers to compute in; as the weights are stored if empty.
+
+    Raises:
+        ValueError, kino.store.DamagedError: as `kino.pipelines.read_pipeline`.
+        kino.weights.WeightsError: a tensor is missing, unexpected or of another shape than its config says.
+        kino.registry.VersionExistsError: there is another version of the name.
+    """
+    pipeline = read_pipeline(folder)
+    name = name or re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    configs, parameters = _look_over(pipeline)
+    row = pipeline.row
+    versions: dict[str, Manifest] = {}
+    is_new: dict[str, bool] = {}
+    texts = {
+        tower: (entry.rows, next(configs[entry.part][key] for key in _WIDTHS if key in configs[entry.part]))
+        for tower, entry in row.towers.items()
+    }
+    clips, sampling = row.clips(configs), row.sampling(configs)
+    spaces = Spaces()
+    for component in (TOWERS, TAE, DIT):
+        members = _members(pipeline, component)
+        settings = Settings({part.name: part.kind for part in members}, dtype or _stored(members))
+        if component == TOWERS:
+            settings = replace(settings, texts=texts, pipeline=pipeline.settings)
+        elif component == TAE:
+            settings = replace(settings, clips=clips)
+        else:
+            digests = dict.fromkeys(texts, versions[TOWERS].digest)
+            spaces = Spaces(latent=versions[TAE].digest, text=digests)
+            settings = replace(settings, texts=texts, pipeline=pipeline.settings, clips=clips, sampling=sampling)
+        count = sum(parameters[part.name] for part in members if part.name in parameters)
+        manifest = Manifest(
+            component=component,
+            version=name,
+            preset="",
+            family=pipeline.family,
+            config=settings.as_config(),
+            spaces=spaces,
+            metrics={"parameters": count},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        versions[component], is_new[component] = _publish(manifest, pipeline, members, registry)
+    counts = {component: int(manifest.metrics["parameters"]) for component, manifest in versions.items()}
+    return Imported(pipeline, name, versions, is_new, counts)
+
+
+def _members(pipeline: Pipeline, component: str) -> list[Part]:
+    """The parts of a pipeline that belong to a component: the scheduler to the transformers, tokenizers to encoders."""
+    names = set(pipeline.row.parts[component])
+    if component == DIT:
+        names.add("scheduler")
+    if component == TOWERS:
+        names |= {name for name in pipeline.parts if name.startswith("tokenizer")}
+    return [part for name, part in sorted(pipeline.parts.items()) if name in names]
+
+
+def _stored(members: list[Part]) -> str:
+    """The type that the largest network's weights are stored in."""
+    return max((part for part in members if part.dtype), key=lambda part: part.num_bytes).dtype
+
+
+def _look_over(pipeline: Pipeline) -> tuple[Configs, dict[str, int]]:
+    """The complete settings of every network and its number of parameters, after a look at every tensor's shape."""
+    configs: dict[str, Mapping[str, Any]] = {"pipeline": pipeline.settings}
+    parameters = {}
+    with tempfile.TemporaryDirectory(prefix="kino-import-") as scratch:
+        for part in pipeline.parts.values():
+            if not part.dtype:
+                continue
+            for name, path in part.files.items():
+                link = Path(scratch) / name
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(path)
+            network = parts.outline(Path(scratch) / part.name, part.kind)
+            configs[part.name] = {**network.config} if isinstance(network.config, Mapping) else network.config.to_dict()
+            parameters[part.name] = sum(parameter.numel() for parameter in network.parameters())
+    return configs, parameters
+
+
+def _publish(manifest: Manifest, pipeline: Pipeline, members: list[Part], registry: Registry) -> tuple[Manifest, bool]:
+    """The version of a component, and whether it had to be copied."""
+    files = {name: path for part in members for name, path in part.files.items()}
+    expected = replace(manifest, digests={name: digest_of_file(path) for name, path in sorted(files.items())})
+    component, name = manifest.component, manifest.version
+    known = {version: registry.resolve(component, version) for version in registry.versions(component)}
+    if name in known and known[name].digest == expected.digest:
+        return known[name], False
+    same = next((found for found in known.values() if found.digest == expected.digest), None)
+    if name not in known and same is not None:
+        registry.set_alias(component, name, same.version, registry.aliases(component).get(name))
+        return same, False
+    with tempfile.TemporaryDirectory(prefix="kino-import-") as scratch:
+        card = Path(scratch) / "card.md"
+        card.write_text(_card(pipeline, expected), encoding="utf-8")
+        files["card.md"] = card
+        if pipeline.licence_file is not None:
+            files["license.md"] = pipeline.licence_file
+        return registry.publish(manifest, files), True
+
+
+def _card(pipeline: Pipeline, manifest: Manifest) -> str:
+    """Model card: what was taken, and the digests by which its origin can be found again."""
+    lines = [
+        f"# {manifest.component} of {pipeline.kind}, imported from a pipeline folder",
+        "",
+        f"- Can: {', '.join(pipeline.row.pipelines[pipeline.kind])}",
+        f"- Licence: {pipeline.licence or 'none was in the folder'}",
+        "- Trained by others: their licence and their card hold",
+        "",
+        "## SHA-256 of the folder's files",
+        "",
+        *(f"- {name}: {digest}" for name, digest in manifest.digests.items()),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,37 @@
+"""How much memory a published model takes, from its settings alone."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from kino.shapes import Grid
+
+_STATES = 8
+"""Activations of a block's width that live at once: residual, norm, query, key, value, attention, two of rotation."""
+_HIDDEN = 2
+"""Activations of the feed-forward's width that live at once, before and after its non-linearity."""
+
+
+def tokens(config: Mapping[str, Any], extent: Grid) -> int:
+    """Tokens of a clip of latents in a transformer of these settings; a patch is 2 x 2 where they hold no other."""
+    patch = config.get("patch_size", 1)
+    sizes = tuple(patch) if isinstance(patch, list | tuple) else (config.get("patch_size_t") or 1, patch, patch)
+    if config.get("axes_dims_rope"):  # Flux packs its latents before the network, whose own patches are single ones
+        sizes = (1, 2, 2)
+    return -(-extent.t * extent.h * extent.w // prod(sizes))
+
+
+def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, itemsize: int) -> int:
+    """Most bytes that a step of a transformer holds at once beside its weights.
+
+    A block's feed-forward is its widest part; attention is computed without its matrix.
+
+    Args:
+        config: settings of the transformer, as `diffusers` holds them.
+        batch: texts that go through it at once.
+        rows: of a text.
+        itemsize: bytes of a number.
+    """
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    hidden = config.get("ffn_dim") or round(config.get("mlp_ratio", 4.0) * width)
+    return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden)

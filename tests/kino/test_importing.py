@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kino.families import FAMILIES, Settings
+from kino.importing import import_pipeline
+from kino.registry import Registry, VersionExistsError
+from kino.shapes import Grid
+from tests import pipelines
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = pipelines.save(pipelines.wan_experts, tmp_path_factory.mktemp("pipelines") / "Wan2.2 A14B (tiny)")
+    (made / "LICENSE.txt").write_text("Apache License\n")
+    return made
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "models")
+
+
+def test_a_pipeline_becomes_three_versions_that_know_each_other(folder: Path, registry: Registry) -> None:
+    imported = import_pipeline(folder, registry)
+    assert imported.name == "wan2.2-a14b-tiny"
+    found = {component: registry.resolve(component, imported.name) for component in ("towers", "dit", "tae")}
+    assert found == dict(imported.versions)
+    assert {manifest.family for manifest in found.values()} == {"wan"}
+    assert found["dit"].spaces.latent == found["tae"].digest
+    assert found["dit"].spaces.text == {"umt5": found["towers"].digest}
+    assert set(found["dit"].digests) == {
+        "card.md",
+        "license.md",
+        "scheduler/scheduler_config.json",
+        *(f"{part}/{name}" for part in ("transformer", "transformer_2")
+          for name in ("config.json", "diffusion_pytorch_model.safetensors")),
+    }  # fmt: skip
+    path = "transformer_2/diffusion_pytorch_model.safetensors"
+    assert registry.file(found["dit"], path).read_bytes() == (folder / path).read_bytes()
+    assert registry.file(found["tae"], "license.md").read_text() == "Apache License\n"
+
+
+def test_settings_tell_what_a_service_needs(folder: Path, registry: Registry) -> None:
+    settings = Settings.of(import_pipeline(folder, registry).versions["dit"])
+    assert (settings.dtype, settings.texts) == ("float32", {"umt5": (512, 16)})
+    assert settings.pipeline == {"boundary_ratio": 0.875, "expand_timesteps": False}
+    assert settings.clips is not None
+    assert settings.clips.grid(81, 480, 832) == Grid(21, 60, 104)
+    assert settings.sampling is not None
+    assert (settings.sampling.steps, settings.sampling.guidance) == (40, 4.0)
+
+
+def test_parameters_and_memory_are_counted(folder: Path, registry: Registry) -> None:
+    imported = import_pipeline(folder, registry)
+    pipeline = pipelines.make(pipelines.wan_experts)
+    count = sum(
+        parameter.numel()
+        for part in ("transformer", "transformer_2")
+        for parameter in getattr(pipeline, part).parameters()
+    )
+    assert imported.parameters["dit"] == count
+    assert imported.weights_bytes("dit", "bfloat16") == 2 * count
+
+
+def test_what_is_there_already_is_not_copied(folder: Path, registry: Registry) -> None:
+    first = import_pipeline(folder, registry, "a14b")
+    again = import_pipeline(folder, registry, "a14b")
+    other = import_pipeline(folder, registry, "same")
+    assert list(first.is_new.values()) == [True, True, True]
+    assert list(again.is_new.values()) == list(other.is_new.values()) == [False, False, False]
+    assert registry.versions("tae") == ["a14b"]
+    assert registry.resolve("tae", "same") == registry.resolve("tae", "a14b")
+
+
+def test_another_type_of_numbers_is_another_version(folder: Path, registry: Registry) -> None:
+    import_pipeline(folder, registry, "a14b")
+    half = import_pipeline(folder, registry, "a14b-half", dtype="bfloat16")
+    assert Settings.of(half.versions["dit"]).dtype == "bfloat16"
+    assert half.versions["dit"].digest != registry.resolve("dit", "a14b").digest
+    with pytest.raises(VersionExistsError, match="towers/a14b exists with other content"):
+        import_pipeline(folder, registry, "a14b", dtype="bfloat16")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, registry: Registry) -> None:
+    imported = import_pipeline(pipelines.save(getattr(pipelines, name), tmp_path / name), registry)
+    settings = Settings.of(imported.versions["dit"])
+    assert imported.pipeline.family == name
+    assert set(settings.texts) == set(FAMILIES[name].towers)
+    assert settings.clips is not None
+    clips = settings.clips
+    grid = clips.grid(min(clips.max_frames, 17), clips.multiple, clips.multiple)
+    fewest, most = clips.video_frames(grid.t)
+    assert fewest <= min(clips.max_frames, 17) <= most
+    assert json.loads(json.dumps(settings.as_config())) == imported.versions["dit"].config
