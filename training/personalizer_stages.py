@@ -64,11 +64,11 @@ PERSONALIZER_ROWS = [
         name="personalizer_mini_same",
         component="personalizer",
         settings=PersonalizerSettings("mini", CLIPS, STILLS, HELD_OUT, still_share=0.75, start="dit_mini_tuned"),
-        steps=320,
+        steps=240,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
-        validate_every=160,
+        validate_every=120,
         checkpoint_every=40,
     ),
     Recipe(
@@ -77,11 +77,11 @@ PERSONALIZER_ROWS = [
         settings=PersonalizerSettings(
             "mini", CLIPS, STILLS, HELD_OUT, still_share=0.3, cross_share=1.0, start="personalizer_mini_same"
         ),
-        steps=280,
+        steps=200,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=1.0,
-        validate_every=140,
+        validate_every=100,
         checkpoint_every=40,
     ),
     Recipe(
@@ -97,12 +97,12 @@ PERSONALIZER_ROWS = [
             canonical_share=0.75,
             start="personalizer_mini_cross",
         ),
-        steps=260,
+        steps=200,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.3,
         storage="int8",
-        validate_every=130,
+        validate_every=100,
         checkpoint_every=40,
     ),
 ]
