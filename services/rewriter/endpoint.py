@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from services.rewriter.account import Rewriting
-from services.rewriter.rules import RULES, AnswerError, accept
+from services.rewriter.rules import AnswerError, accept, rules
 
 MAX_RESPONSE_BYTES = 256 * 1024
 MAX_ANSWER_TOKENS = 512
@@ -55,11 +55,14 @@ class Endpoint:
         """Close the connections."""
         await self._client.aclose()
 
-    async def rewrite(self, prompt: str, seed: int, remaining_seconds: float | None = None) -> Rewriting:
+    async def rewrite(
+        self, prompt: str, seed: int, remaining_seconds: float | None = None, person: bool = False
+    ) -> Rewriting:
         """The caption for a prompt.
 
         Args:
             remaining_seconds: until the caller's deadline; half of them at most are spent, the rest is for a fall-back.
+            person: write of a person, whom a picture shows.
 
         Raises:
             EndpointError: it could not be reached, took too long, or answered with anything but a caption.
@@ -67,7 +70,7 @@ class Endpoint:
         seconds = self.seconds if remaining_seconds is None else min(self.seconds, remaining_seconds / 2)
         try:
             async with asyncio.timeout(seconds):
-                answer, ended = await self._ask_twice(prompt, seed)
+                answer, ended = await self._ask_twice(prompt, seed, rules(person))
         except TimeoutError as error:
             self._budget = max(0.0, self._budget - 1)
             raise EndpointError(f"the endpoint gave no answer within {seconds:g} seconds") from error
@@ -77,29 +80,29 @@ class Endpoint:
             raise EndpointError(f"the endpoint wrote no caption: {error}") from error
         return Rewriting(caption, account, "endpoint")
 
-    async def _ask_twice(self, prompt: str, seed: int) -> tuple[str, bool]:
+    async def _ask_twice(self, prompt: str, seed: int, told: str) -> tuple[str, bool]:
         try:
-            return await self._ask(prompt, seed)
+            return await self._ask(prompt, seed, told)
         except _PassingError:
             if self._budget <= _MAX_BUDGET / 2:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-        return await self._ask(prompt, seed)
+        return await self._ask(prompt, seed, told)
 
-    async def _ask(self, prompt: str, seed: int) -> tuple[str, bool]:
+    async def _ask(self, prompt: str, seed: int, told: str) -> tuple[str, bool]:
         try:
-            answer = _read(await self._post(prompt, seed))
+            answer = _read(await self._post(prompt, seed, told))
         except EndpointError:
             self._budget = max(0.0, self._budget - 1)
             raise
         self._budget = min(_MAX_BUDGET, self._budget + 0.1)
         return answer
 
-    async def _post(self, prompt: str, seed: int) -> bytes:
+    async def _post(self, prompt: str, seed: int, told: str) -> bytes:
         """The body of the answer to one request."""
         question = {
             "model": self.model,
-            "messages": [{"role": "system", "content": RULES}, {"role": "user", "content": prompt}],
+            "messages": [{"role": "system", "content": told}, {"role": "user", "content": prompt}],
             "max_tokens": MAX_ANSWER_TOKENS,
             "temperature": TEMPERATURE,
             "seed": seed,

@@ -15,6 +15,7 @@ from kino.tokens import QUOTES, BpeTokenizer, ByteTokenizer, Tokenizer
 from kino.weights import RANDOM_PRESETS, find, open_network
 from services.rewriter.account import Rewriting, account
 from services.rewriter.captions import CaptionEngine
+from services.rewriter.person import about_person
 
 TOKENIZER = "tokenizer.json"
 GRAMMAR = "grammar.json"
@@ -27,8 +28,12 @@ class Rewriter(Protocol):
     manifest: Manifest
     runtime: Runtime
 
-    def steps(self, prompt: str, seed: int) -> Iterator[Rewriting | None]:
-        """One step of computing at a time; the last gives the rewriting."""
+    def steps(self, prompt: str, seed: int, person: bool = False) -> Iterator[Rewriting | None]:
+        """One step of computing at a time; the last gives the rewriting.
+
+        Args:
+            person: write of a person, whom a picture shows.
+        """
 
 
 def open_rewriter(
@@ -60,25 +65,29 @@ class RewriterEngine:
         self.grammar, tokenizer = _language(model.config, self.manifest, registry)
         self.runtime = place(model, self.manifest, registry, runtime, device)
         self._drafter = Drafter(model, tokenizer, self.grammar)
+        self._of_person = Drafter(model, tokenizer, about_person(self.grammar))
 
-    def steps(self, prompt: str, seed: int) -> Iterator[Rewriting]:
+    def steps(self, prompt: str, seed: int, person: bool = False) -> Iterator[Rewriting]:
         """The rewriting, in one step: drafts under a grammar are short."""
-        yield self.rewrite(prompt, seed)
+        yield self.rewrite(prompt, seed, person)
 
-    def rewrite(self, prompt: str, seed: int) -> Rewriting:
+    def rewrite(self, prompt: str, seed: int, person: bool = False) -> Rewriting:
         """The sentence for a prompt; one that is such a sentence already comes back unchanged.
 
         Args:
             prompt: not blank; its quoted parts are never shown to the model.
             seed: of every choice that the prompt leaves open, 0 to 2^63 - 1.
+            person: write of a person, whom a picture shows.
         """
-        values = self.grammar.parse(prompt)
+        drafter = self._of_person if person else self._drafter
+        grammar = drafter.grammar
+        values = grammar.parse(prompt)
         if values is not None:
             choices = {name: Choice(value) for name, value in values.items()}
         else:
-            choices = self._drafter.draft(QUOTES.sub(" ", prompt), seed)
-        sentence = self.grammar.write({name: choice.value for name, choice in choices.items()})
-        return Rewriting(sentence, account(self.grammar, prompt, choices, self.manifest.preset))
+            choices = drafter.draft(QUOTES.sub(" ", prompt), seed)
+        sentence = grammar.write({name: choice.value for name, choice in choices.items()})
+        return Rewriting(sentence, account(grammar, prompt, choices, self.manifest.preset))
 
 
 def _language(config: LmConfig, manifest: Manifest, registry: Registry) -> tuple[Grammar, Tokenizer]:

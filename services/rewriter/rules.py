@@ -21,6 +21,17 @@ The sea is blue and calm, and palm trees line the shore. Bright afternoon sun, w
 The camera follows the dog from the side at a medium distance."""
 
 
+OF_PERSON = """
+
+The wish is about one person, of whom there is a picture already. Call this person "a person", "she" or "he", as the
+wish does, and say nothing of face, skin and hair."""
+
+
+def rules(person: bool = False) -> str:
+    """What the model is told: of any wish, or of one about a person whom a picture shows."""
+    return RULES + OF_PERSON if person else RULES
+
+
 class AnswerError(Exception):
     """An answer that is no caption, and why."""
 

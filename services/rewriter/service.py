@@ -19,7 +19,7 @@ from services.description import part, text_limits
 from services.rewriter.account import Rewriting
 from services.rewriter.endpoint import Endpoint, EndpointError
 from services.rewriter.engine import Rewriter, open_rewriter
-from services.rewriter.rules import RULES
+from services.rewriter.rules import rules
 from services.service import ServiceConfig
 
 KEY_VARIABLE = "KINO_ENDPOINT_KEY"
@@ -75,7 +75,7 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
     ) -> rewriter_pb2.RewriteResponse:
         """Rewrite a prompt."""
         prompt, seed = validate.prompt(request.prompt), validate.seed(request.seed)
-        rewriting = await self._rewrite(prompt, seed, context.time_remaining())
+        rewriting = await self._rewrite(prompt, seed, request.person, context.time_remaining())
         return rewriter_pb2.RewriteResponse(
             prompt=rewriting.prompt,
             substitutions=[
@@ -94,24 +94,24 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
         digest = self._engine.manifest.digest
         if self._endpoint is None:
             return digest
-        return hashlib.sha256("\n".join((digest, self._endpoint.model, RULES)).encode()).hexdigest()
+        return hashlib.sha256("\n".join((digest, self._endpoint.model, rules(True))).encode()).hexdigest()
 
-    async def _rewrite(self, prompt: str, seed: int, remaining_seconds: float | None) -> Rewriting:
+    async def _rewrite(self, prompt: str, seed: int, person: bool, remaining_seconds: float | None) -> Rewriting:
         """The endpoint's rewriting, or the model's where there is none or it has failed."""
         if self._endpoint is None:
-            return await self._own(prompt, seed)
+            return await self._own(prompt, seed, person)
         try:
-            return await self._endpoint.rewrite(prompt, seed, remaining_seconds)
+            return await self._endpoint.rewrite(prompt, seed, remaining_seconds, person)
         except EndpointError as error:
             _log.warning("the endpoint failed, the model of the service writes", extra={"reason": str(error)})
-            own = await self._own(prompt, seed)
+            own = await self._own(prompt, seed, person)
             reasons = [reason for reason in (str(error), own.fallback_reason) if reason]
             return replace(own, fallback_reason="; ".join(reasons))
 
-    async def _own(self, prompt: str, seed: int) -> Rewriting:
+    async def _own(self, prompt: str, seed: int, person: bool) -> Rewriting:
         """The rewriting of the service's own model; whoever cancels leaves the device after a token."""
         rewriting: Rewriting | None = None
-        steps = self._engine.steps(prompt, seed)
+        steps = self._engine.steps(prompt, seed, person)
         async with self._queue.turn(), aclosing(self._queue.iterate(steps)) as taken:
             async for step in taken:
                 rewriting = step
