@@ -49,6 +49,9 @@ LONG_VIDEOS = Limits(
 )
 """What is read of a video frame by frame, to be heard."""
 
+EDITED_VIDEOS = Limits(max_frames=2048)
+"""What is read of a video to be edited, and of a picture: 16 s at 120 frames per second."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:

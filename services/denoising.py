@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class Request(Protocol):
     @property
     def resume_from(self) -> Checkpoint:
         """Where to go on from."""
+        ...
+
+    def HasField(self, field_name: Any, /) -> bool:
+        """Tell whether a field is set."""
         ...
 
 
@@ -125,11 +129,14 @@ def start_of(request: Request, store: Store) -> State | None:
     if not request.HasField("resume_from"):
         return None
     given = request.resume_from
-    return State(given.step, given.of, wire.decode(given.x_t, "resume_from.x_t", "c t h w", store=store))
+    x_t = wire.decode(given.x_t, "resume_from.x_t", "c t h w", store=store)
+    history = (wire.decode(kept, "resume_from.history", "c t h w", store=store) for kept in given.history)
+    return State(given.step, given.of, x_t, tuple(history))
 
 
 async def _checkpoint(state: State, encode: Callable[[NDArray[np.float32]], Tensor]) -> Checkpoint:
-    return Checkpoint(step=state.step, of=state.of, x_t=await asyncio.to_thread(encode, state.x_t))
+    x_t, *history = [await asyncio.to_thread(encode, array) for array in (state.x_t, *state.history)]
+    return Checkpoint(step=state.step, of=state.of, x_t=x_t, history=history)
 
 
 def _running(step: int, of: int, started: float) -> Progress:

@@ -136,3 +136,8 @@ COMPONENTS = {
         personalizer_pb2_grpc.PersonalizerServiceStub, personalizer_pb2.PersonalizerServiceDescribeRequest
     ),
 }
+
+
+def progress(step: int, of: int) -> progress_pb2.Progress:
+    """Return how far a call is that the graph answers itself."""
+    return progress_pb2.Progress(phase=progress_pb2.PHASE_RUNNING, step=step, of=of)

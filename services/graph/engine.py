@@ -147,10 +147,10 @@ class Engine:
 
     async def _execute(self, node: Node, request: Message, info: info_pb2.Info, key: str, tell: Listener) -> Kept:
         """Make one call, from its last checkpoint where there is one, and begin to keep what it gives."""
-        if isinstance(request, generator_pb2.GenerateRequest):
+        if node.call.resumes:
             checkpoint = await asyncio.to_thread(self._cache.load_checkpoint, key)
             if checkpoint is not None:
-                request.resume_from.CopyFrom(checkpoint)
+                request.resume_from.CopyFrom(checkpoint)  # type: ignore[attr-defined]
         result: Message | None = None
         async with aclosing(self._events(node, request)) as events:
             async for event in events:
@@ -172,6 +172,8 @@ class Engine:
     def _events(self, node: Node, request: Message) -> AsyncGenerator[Event]:
         if isinstance(request, graph_pb2.ExportRequest):
             return self._exporter.export(request)
+        if isinstance(request, graph_pb2.ConformRequest):
+            return self._exporter.conform(request)
         return self._parts.call(node.call, request)
 
 

@@ -1,32 +1,42 @@
-"""Files for people: films in MP4, with sound where they have it, pictures and sounds. Done by the graph itself."""
+"""What the graph does itself: files for people, and files of people made fit for models."""
 
 import hashlib
 import io
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import ExitStack, aclosing, nullcontext
+from dataclasses import replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from kino.compositing import changes, composite
 from kino.compute import ComputeQueue
 from kino.errors import InternalError, InvalidArgumentError
 from kino.footage import iter_frames, probe
 from kino.images import PNG, contact_sheet, encode_png, spread
-from kino.media import LONG_VIDEOS, MEDIA_TYPES, Frames, Limits, Source, VideoInfo, VideoWriter
+from kino.media import EDITED_VIDEOS, LONG_VIDEOS, MEDIA_TYPES, Codec, Frames, Source, VideoInfo, VideoWriter
 from kino.shapes import audio_samples
-from kino.sound import WAV, iter_sound, write_sound
+from kino.sound import WAV, fitted, iter_sound, write_sound
 from kino.soundtrack import FLAC, M4A, can_copy, mux, write_flac, write_m4a
 from kino.store import Store
-from kino.v1 import graph_pb2, info_pb2, media_pb2, progress_pb2
-from services.graph.calls import GRAPH, Event
+from kino.v1 import graph_pb2, info_pb2, media_pb2
+from services.graph.calls import GRAPH, Event, progress
+from services.graph.conform import conformed
 
 SOFTWARE = version("kino")
 _SHEET_FRAMES = 16
 _CHUNK_FRAMES = 16
 _MAX_WAITING = 1000
+_LIMITS = replace(EDITED_VIDEOS, max_bytes=1 << 34)  # what stages leave, which only disks bound
+_WHOLE = (
+    graph_pb2.EXPORT_FORMAT_UNSPECIFIED,
+    graph_pb2.EXPORT_FORMAT_FILM,
+    graph_pb2.EXPORT_FORMAT_LOSSLESS,
+)
 _SOUNDS = {
     graph_pb2.EXPORT_FORMAT_WAV: (WAV, write_sound),
     graph_pb2.EXPORT_FORMAT_FLAC: (FLAC, write_flac),
@@ -53,6 +63,12 @@ class Exporter:
             component=GRAPH, version=encoder, digest=digest, device="cpu", ready=True, software=SOFTWARE
         )
 
+    async def conform(self, request: graph_pb2.ConformRequest) -> AsyncGenerator[Event]:
+        """Yield the progress in frames, and last what a model takes; raises as `export`, or for what is too long."""
+        async with aclosing(self._turn(self._conformed(request))) as events:
+            async for event in events:
+                yield event
+
     async def export(self, request: graph_pb2.ExportRequest) -> AsyncGenerator[Event]:
         """Yield the progress, in frames where they are encoded, and last the files.
 
@@ -63,10 +79,22 @@ class Exporter:
             kino.store.StoreError: the video or the sound is missing or damaged.
             kino.files.FullError: no room is left.
         """
-        events = self._queue.iterate(self._steps(request))
+        async with aclosing(self._turn(self._steps(request))) as events:
+            async for event in events:
+                yield event
+
+    async def _turn(self, steps: Iterator[Event]) -> AsyncGenerator[Event]:
+        events = self._queue.iterate(steps)
         async with self._queue.turn(), aclosing(events):
             async for event in events:
                 yield event
+
+    def _conformed(self, request: graph_pb2.ConformRequest) -> Iterator[Event]:
+        with tempfile.TemporaryDirectory(prefix="kino-conform-") as folder, self._open(request.media) as source:
+            path = Path(folder) / "video.mkv"
+            num_frames = yield from conformed(request, source, path)
+            video = self._put(path, MEDIA_TYPES["ffv1"])
+        yield graph_pb2.ConformResponse(video=video, frames=num_frames)
 
     def _steps(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
         steps = {
@@ -74,46 +102,62 @@ class Exporter:
             graph_pb2.EXPORT_FORMAT_FILM: self._film,
             graph_pb2.EXPORT_FORMAT_IMAGE: self._image,
             graph_pb2.EXPORT_FORMAT_COPY: self._copy,
+            graph_pb2.EXPORT_FORMAT_LOSSLESS: self._film,
             **dict.fromkeys(_SOUNDS, self._sound),
         }
         if request.format not in steps:
             known = ", ".join(name.removeprefix("EXPORT_FORMAT_") for name in graph_pb2.ExportFormat.keys()[1:])
             raise InvalidArgumentError("export.format", request.format, f"one of {known}")
-        is_sound = request.format in _SOUNDS
-        if not is_sound and not request.HasField("video"):
-            raise InvalidArgumentError("export.video", "", "set for this format")
-        if (is_sound or request.format == graph_pb2.EXPORT_FORMAT_COPY) and not request.HasField("sound"):
-            raise InvalidArgumentError("export.sound", "", "set for this format")
+        _check_parts(request)
         return steps[request.format](request)
 
     def _film(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
+        codec: Codec = "ffv1" if request.format == graph_pb2.EXPORT_FORMAT_LOSSLESS else "h264"
         shown: list[Frames] = []
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.video) as source:
-            path, info = Path(folder) / "film.mp4", probe(source)
-            yield from _encoded(source, path, info, Limits(), shown)
-            film = self._scored(path, request, info, Path(folder))
+            path, info = Path(folder) / "film", probe(source, _LIMITS)
+            with ExitStack() as files:
+                frames = self._frames(request, source, info, files)
+                yield from _encoded(frames, path, info, codec, shown)
+            if codec == "ffv1":
+                yield graph_pb2.ExportResponse(media=self._put(path, MEDIA_TYPES[codec]))
+                return
+            film = self._scored(path, request, info, Path(folder), source)
         sheet = self._put(encode_png(contact_sheet(np.stack(shown))), PNG)
         yield _response(request, graph_pb2.ExportResponse(media=film, contact_sheet=sheet))
+
+    def _frames(
+        self, request: graph_pb2.ExportRequest, source: BinaryIO, info: VideoInfo, files: ExitStack
+    ) -> Iterator[Frames]:
+        """Return the frames [t h w c=3] of a video, with the change in them where there is one."""
+        frames = iter_frames(source, _CHUNK_FRAMES, _LIMITS)
+        if not request.HasField("edited"):
+            return frames
+        edited, before = (files.enter_context(self._open(file)) for file in (request.edited, request.reconstruction))
+        made_fps = probe(edited, _LIMITS).fps
+        made = changes(*(chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before)))
+        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps)
+        return (frame[None] for frame in composed)
 
     def _copy(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.video) as source:
             path, info = Path(folder) / "film.mp4", probe(source, LONG_VIDEOS)
             if can_copy(source, LONG_VIDEOS):
-                yield _progress(0, 1)
-                film = self._scored(source, request, info, Path(folder))
+                yield progress(0, 1)
+                film = self._scored(source, request, info, Path(folder), source)
             else:
-                yield from _encoded(source, path, info, LONG_VIDEOS, [])
-                film = self._scored(path, request, info, Path(folder))
+                yield from _encoded(iter_frames(source, _CHUNK_FRAMES, LONG_VIDEOS), path, info, "h264", [])
+                film = self._scored(path, request, info, Path(folder), source)
         yield _response(request, graph_pb2.ExportResponse(media=film))
 
     def _image(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
-        yield _progress(0, 1)
+        yield progress(0, 1)
         with self._open(request.video) as source:
             frame = next(iter_frames(source, 1))[0]
         yield graph_pb2.ExportResponse(media=self._put(encode_png(frame), PNG))
 
     def _sound(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
-        yield _progress(0, 1)
+        yield progress(0, 1)
         media_type, write = _SOUNDS[request.format]
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.sound) as source:
             path = Path(folder) / "sound"
@@ -122,15 +166,22 @@ class Exporter:
         yield _response(request, graph_pb2.ExportResponse(media=sound))
 
     def _scored(
-        self, video: Source, request: graph_pb2.ExportRequest, info: VideoInfo, folder: Path
+        self, video: Source, request: graph_pb2.ExportRequest, info: VideoInfo, folder: Path, source: BinaryIO
     ) -> media_pb2.Media:
-        """Keep a film with the sound that was asked for, if any, once it is what was promised."""
+        """Keep a film with the sound that was asked for, if any, once it is what was promised.
+
+        Args:
+            source: the video that the film was made of, whose own sound it may keep.
+        """
         path = video if isinstance(video, Path) else folder / "film.mp4"
-        if request.HasField("sound"):
+        samples = audio_samples(info.num_frames, info.fps)
+        keeps, sounds = request.keep_sound and info.num_tracks > 0, request.HasField("sound")
+        if keeps or sounds:
             path = folder / "sound.mp4"
-            with self._open(request.sound) as sound:
-                mux(video, iter_sound(sound, channels=None, limits=LONG_VIDEOS), path, LONG_VIDEOS)
-        _check(path, request.HasField("sound"), audio_samples(info.num_frames, info.fps))
+            with self._open(request.sound) if sounds else nullcontext(source) as sound:
+                heard = iter_sound(sound, channels=None, limits=LONG_VIDEOS)
+                mux(video, fitted(heard, samples) if keeps else heard, path, LONG_VIDEOS)
+        _check(path, keeps or sounds, samples)
         return self._put(path, MEDIA_TYPES["h264"])
 
     def _open(self, media: media_pb2.Media) -> BinaryIO:
@@ -141,16 +192,34 @@ class Exporter:
         return media_pb2.Media(media_type=media_type, uri=artifact.uri)
 
 
-def _encoded(source: BinaryIO, path: Path, info: VideoInfo, limits: Limits, shown: list[Frames]) -> Iterator[Event]:
-    """Write a video as H.264, yield how many frames are done, and leave those of the contact sheet in `shown`."""
+def _check_parts(request: graph_pb2.ExportRequest) -> None:
+    """Refuse a request that lacks what its format is made of, or has what nothing can be made of."""
+    is_sound = request.format in _SOUNDS
+    needed = {"video": not is_sound, "sound": is_sound or request.format == graph_pb2.EXPORT_FORMAT_COPY}
+    for field, is_needed in needed.items():
+        if is_needed and not request.HasField(field):  # type: ignore[arg-type]
+            raise InvalidArgumentError(f"export.{field}", "", "set for this format")
+    if request.HasField("edited") != request.HasField("reconstruction"):
+        missing = "edited" if request.HasField("reconstruction") else "reconstruction"
+        raise InvalidArgumentError(f"export.{missing}", "", "set where the other one is")
+    if request.HasField("edited") and request.format not in _WHOLE:
+        raise InvalidArgumentError("export.edited", "", "left out for this format")
+    if request.keep_sound and (request.HasField("sound") or request.format not in _WHOLE):
+        raise InvalidArgumentError("export.keep_sound", True, "left out where there is a sound, and but for films")
+
+
+def _encoded(
+    chunks: Iterable[Frames], path: Path, info: VideoInfo, codec: Codec, shown: list[Frames]
+) -> Iterator[Event]:
+    """Write frames, yield how many are done, and leave those of the contact sheet in `shown`."""
     wanted, count = spread(info.num_frames, _SHEET_FRAMES), 0
-    yield _progress(0, info.num_frames)
-    with VideoWriter(path, info.fps, info.height, info.width, "h264") as writer:
-        for frames in iter_frames(source, _CHUNK_FRAMES, limits):
+    yield progress(0, info.num_frames)
+    with VideoWriter(path, info.fps, info.height, info.width, codec) as writer:
+        for frames in chunks:
             writer.write(frames)
             shown += [frames[index - count] for index in wanted if 0 <= index - count < len(frames)]
             count += len(frames)
-            yield _progress(count, info.num_frames)
+            yield progress(count, info.num_frames)
 
 
 def _check(path: Path, has_sound: bool, samples: int) -> None:
@@ -173,7 +242,3 @@ def _response(request: graph_pb2.ExportRequest, response: graph_pb2.ExportRespon
     if request.HasField("sound") and request.HasField("figures"):
         response.figures.CopyFrom(request.figures)
     return response
-
-
-def _progress(step: int, of: int) -> progress_pb2.Progress:
-    return progress_pb2.Progress(phase=progress_pb2.PHASE_RUNNING, step=step, of=of)

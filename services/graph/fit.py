@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import audio_pb2, generator_pb2, graph_pb2, info_pb2, tensor_pb2
+from kino.v1 import audio_pb2, editor_pb2, generator_pb2, graph_pb2, info_pb2, tensor_pb2
 from services.graph.pipeline import Node, Plan
 
 _CHECKPOINT_SECONDS = 2.0  # of work is what a crash costs, and a step
@@ -32,7 +32,7 @@ def check_fit(plan: Plan, infos: Mapping[str, info_pb2.Info]) -> None:
 def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Info]) -> None:
     """Write what the requests leave open into them, so that the pipeline means the same tomorrow.
 
-    Everything large travels by uri, and generators leave checkpoints.
+    Everything large travels by uri, and what denoises pictures leaves checkpoints.
     """
     for node in pipeline.nodes:
         request: Message = getattr(node, node.WhichOneof("call") or "rewrite")
@@ -40,11 +40,15 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
             request.delivery = tensor_pb2.DELIVERY_STORE  # type: ignore[attr-defined]
         if isinstance(request, generator_pb2.GenerateRequest):
             _fill_sampling(request, infos["generator"].limits)
+        if isinstance(request, editor_pb2.EditRequest):
+            _fill_sampling(request, infos["editor"].limits)
+            if not request.HasField("source_guidance"):
+                request.source_guidance = infos["editor"].limits.source_guidance.default_value
         if isinstance(request, audio_pb2.AudioServiceGenerateRequest):
             _fill_sound(request.sampling, infos["audio"].limits)
 
 
-def _fill_sampling(request: generator_pb2.GenerateRequest, limits: info_pb2.Limits) -> None:
+def _fill_sampling(request: generator_pb2.GenerateRequest | editor_pb2.EditRequest, limits: info_pb2.Limits) -> None:
     sampling = request.sampling
     if not sampling.HasField("steps"):
         sampling.steps = limits.steps.default_value

@@ -161,13 +161,11 @@ def _wait_seconds(error: KinoError, retry: Retry, failures: int) -> float | None
 
 
 def _resumed(request: Message, checkpoint: generator_pb2.Checkpoint | None) -> Message:
-    assert isinstance(request, generator_pb2.GenerateRequest)
-    resumed = generator_pb2.GenerateRequest()
+    resumed = type(request)()
     resumed.CopyFrom(request)
-    if checkpoint is None:
-        resumed.ClearField("resume_from")
-    else:
-        resumed.resume_from.CopyFrom(checkpoint)
+    resumed.ClearField("resume_from")
+    if checkpoint is not None:
+        resumed.resume_from.CopyFrom(checkpoint)  # type: ignore[attr-defined]
     return resumed
 
 

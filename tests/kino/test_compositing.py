@@ -1,0 +1,107 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from kino.compositing import Change, blend, changes, composite
+from kino.media import Frames
+from tests.kino.clips import noise, plain
+
+GREY = plain(6, 48, 48, (100, 110, 120))
+
+
+def patched(frames: Frames, top: int = 20, left: int = 20, side: int = 8) -> Frames:
+    changed = frames.copy()
+    changed[:, top : top + side, left : left + side] = (250, 0, 0)
+    return changed
+
+
+def test_where_nothing_differs_nothing_changes() -> None:
+    source = noise(6, 90, 70)
+    made = changes(iter(GREY), iter(GREY))
+    shown = np.stack(list(composite(source, Fraction(16), made, Fraction(16))))
+    np.testing.assert_array_equal(shown, source)
+
+
+def test_less_than_the_threshold_is_the_models_own_noise() -> None:
+    draw = np.random.default_rng(0).integers(-20, 21, GREY.shape)
+    assert all(not change.mask.any() for change in changes(iter((GREY + draw).astype(np.uint8)), iter(GREY)))
+
+
+def test_a_pixel_far_from_the_change_is_exactly_the_sources_and_one_inside_is_the_edits() -> None:
+    """A change in 8 of 48 pixels reaches 2 further by its mask and 2 by its soft edge; twice as large, 8 and some."""
+    source = noise(6, 96, 96)
+    made = changes(iter(patched(GREY)), iter(GREY))
+    shown = np.stack(list(composite(source, Fraction(16), made, Fraction(16))))
+    far = np.ones((96, 96), np.bool_)
+    far[40 - 12 : 56 + 12, 40 - 12 : 56 + 12] = False
+    np.testing.assert_array_equal(shown[:, far], source[:, far])
+    np.testing.assert_array_equal(shown[:, 46:50, 46:50], np.broadcast_to([250, 0, 0], (6, 4, 4, 3)))
+    assert not np.array_equal(shown[:, ~far], source[:, ~far])
+
+
+def test_a_single_pixel_is_no_change() -> None:
+    assert not any(change.mask.any() for change in changes(iter(patched(GREY, side=1)), iter(GREY)))
+
+
+def test_the_mask_holds_over_neighbouring_frames() -> None:
+    edited = GREY.copy()
+    edited[3] = patched(GREY)[3]
+    shown = [bool(change.mask.any()) for change in changes(iter(edited), iter(GREY))]
+    assert shown == [False, False, True, True, True, False]
+
+
+@pytest.mark.parametrize(("count", "fps", "expected"), [(1, 16, [0]), (6, 16, [0, 1, 2, 3, 4, 5])])
+def test_every_frame_has_its_change(count: int, fps: int, expected: list[int]) -> None:
+    edited = np.stack([plain(1, 32, 32, (40 * index, 0, 0))[0] for index in range(count)])
+    made = list(changes(iter(edited), iter(255 - edited)))
+    assert [int(change.frame[0, 0, 0]) // 40 for change in made] == expected
+
+
+@pytest.mark.parametrize(
+    ("fps", "made_fps", "expected"),
+    [(32, 16, [0, 0, 1, 2, 2, 2]), (8, 16, [0, 2, 4]), (24, 16, [0, 1, 1, 2, 3]), (16, 1, [0, 0, 0, 0, 0])],
+)
+def test_a_frame_gets_the_change_that_is_nearest_in_time(fps: int, made_fps: int, expected: list[int]) -> None:
+    full = np.full((16, 16), 255, np.uint8)
+    made = (Change(plain(1, 16, 16, (index, 0, 0))[0], full) for index in range(8))
+    source = plain(len(expected), 16, 16, (99, 99, 99))
+    shown = composite(source, Fraction(fps), made, Fraction(made_fps))
+    assert [int(frame[0, 0, 0]) for frame in shown] == expected
+
+
+def test_a_video_that_is_longer_keeps_the_last_change() -> None:
+    made = iter([Change(plain(1, 16, 16, (7, 7, 7))[0], np.full((16, 16), 255, np.uint8))])
+    assert {
+        int(frame[0, 0, 0]) for frame in composite(plain(5, 16, 16, (0, 0, 0)), Fraction(16), made, Fraction(16))
+    } == {7}
+
+
+def test_half_a_mask_is_half_of_each() -> None:
+    frame, changed = plain(1, 2, 2, (0, 100, 255))[0], plain(1, 2, 2, (255, 100, 0))[0]
+    mixed = blend(frame, Change(changed, np.full((2, 2), 51, np.uint8)))  # a fifth
+    np.testing.assert_array_equal(mixed, plain(1, 2, 2, (51, 100, 204))[0])
+
+
+def test_only_three_frames_are_held() -> None:
+    taken: list[int] = []
+
+    def reads() -> object:
+        for index, frame in enumerate(GREY):
+            taken.append(index)
+            yield frame
+
+    made = changes(reads(), iter(GREY))  # type: ignore[arg-type]
+    next(made)
+    assert taken == [0, 1]
+
+
+@pytest.mark.parametrize("other", [GREY[:5], np.concatenate([GREY, GREY[:1]]), GREY[:, :40]])
+def test_an_edit_that_does_not_belong_to_its_reconstruction_is_refused(other: Frames) -> None:
+    with pytest.raises(ValueError, match="must be frame by frame as its reconstruction"):
+        list(changes(iter(other), iter(GREY)))
+
+
+def test_no_change_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="edited is without frames"):
+        next(composite(GREY, Fraction(16), iter([]), Fraction(16)))
