@@ -66,6 +66,27 @@ def open_network(
     return manifest, row, network.eval().requires_grad_(False)
 
 
+def open_part(
+    component: str, digest: str, reader: Manifest, registry: Registry, build: Callable[[Preset], Network]
+) -> tuple[Manifest, Network]:
+    """Return the manifest and the network, as `open_network`, of the part that another version was trained with.
+
+    Args:
+        digest: of that part.
+        reader: the version that was trained with it, of the same preset.
+
+    Raises:
+        ValueError: the registry does not hold it.
+    """
+    names = (reader.preset,) if reader.preset in RANDOM_PRESETS else registry.versions(component)
+    for name in names:
+        if find(component, name, registry).digest == digest:
+            manifest, _, network = open_network(component, reader.preset, name, registry, build)
+            return manifest, network
+    trained = f"{_name(reader)} was trained on the one with the digest {digest[:12] or 'unknown'}"
+    raise ValueError(f"{component} is {', '.join(names) or 'not there'}, must be another version: {trained}")
+
+
 def find(component: str, version: str, registry: Registry) -> Manifest:
     """Return the manifest of a version or alias; a random preset is a version of every component and needs no files.
 

@@ -30,7 +30,7 @@ from kino.v1 import progress_pb2 as kino_dot_v1_dot_progress__pb2
 from kino.v1 import tensor_pb2 as kino_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akino/v1/personalizer.proto\x12\x07kino.v1\x1a\x15kino/v1/encoder.proto\x1a\x17kino/v1/generator.proto\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"$\n\"PersonalizerServiceDescribeRequest\"B\n#PersonalizerServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"U\n\x0fIdentifyRequest\x12\x1d\n\x05image\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12#\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x11.kino.v1.Delivery\"U\n\x10IdentifyResponse\x12$\n\x08identity\x18\x01 \x01(\x0b\x32\x12.kino.v1.Embedding\x12\x1b\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\r.kino.v1.Face\"@\n\x04\x46\x61\x63\x65\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05reach\x18\x03 \x01(\x01\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\xaa\x03\n\x12PersonalizeRequest\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12$\n\x08identity\x18\x03 \x01(\x0b\x32\x12.kino.v1.Embedding\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12#\n\x08sampling\x18\x08 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x1d\n\x10\x63heckpoint_every\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x1f\n\x12\x63heckpoint_seconds\x18\n \x01(\x01H\x01\x88\x01\x01\x12(\n\x0bresume_from\x18\x0b \x01(\x0b\x32\x13.kino.v1.Checkpoint\x12#\n\x08\x64\x65livery\x18\x0c \x01(\x0e\x32\x11.kino.v1.DeliveryB\x13\n\x11_checkpoint_everyB\x15\n\x13_checkpoint_seconds\"\x9e\x01\n\x13PersonalizeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12)\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x13.kino.v1.CheckpointH\x00\x12,\n\x06result\x18\x03 \x01(\x0b\x32\x1a.kino.v1.PersonalizeResultH\x00\x42\x07\n\x05\x65vent\"r\n\x11PersonalizeResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x32\x89\x02\n\x13PersonalizerService\x12\x65\n\x08\x44\x65scribe\x12+.kino.v1.PersonalizerServiceDescribeRequest\x1a,.kino.v1.PersonalizerServiceDescribeResponse\x12?\n\x08Identify\x12\x18.kino.v1.IdentifyRequest\x1a\x19.kino.v1.IdentifyResponse\x12J\n\x0bPersonalize\x12\x1b.kino.v1.PersonalizeRequest\x1a\x1c.kino.v1.PersonalizeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akino/v1/personalizer.proto\x12\x07kino.v1\x1a\x15kino/v1/encoder.proto\x1a\x17kino/v1/generator.proto\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"$\n\"PersonalizerServiceDescribeRequest\"B\n#PersonalizerServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"U\n\x0fIdentifyRequest\x12\x1d\n\x05image\x18\x01 \x01(\x0b\x32\x0e.kino.v1.Media\x12#\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x11.kino.v1.Delivery\"k\n\x10IdentifyResponse\x12$\n\x08identity\x18\x01 \x01(\x0b\x32\x12.kino.v1.Embedding\x12\x1b\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\r.kino.v1.Face\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\"@\n\x04\x46\x61\x63\x65\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05reach\x18\x03 \x01(\x01\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"\xaa\x03\n\x12PersonalizeRequest\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12$\n\x08identity\x18\x03 \x01(\x0b\x32\x12.kino.v1.Embedding\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12#\n\x08sampling\x18\x08 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x1d\n\x10\x63heckpoint_every\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x1f\n\x12\x63heckpoint_seconds\x18\n \x01(\x01H\x01\x88\x01\x01\x12(\n\x0bresume_from\x18\x0b \x01(\x0b\x32\x13.kino.v1.Checkpoint\x12#\n\x08\x64\x65livery\x18\x0c \x01(\x0e\x32\x11.kino.v1.DeliveryB\x13\n\x11_checkpoint_everyB\x15\n\x13_checkpoint_seconds\"\x9e\x01\n\x13PersonalizeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12)\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x13.kino.v1.CheckpointH\x00\x12,\n\x06result\x18\x03 \x01(\x0b\x32\x1a.kino.v1.PersonalizeResultH\x00\x42\x07\n\x05\x65vent\"r\n\x11PersonalizeResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x32\x89\x02\n\x13PersonalizerService\x12\x65\n\x08\x44\x65scribe\x12+.kino.v1.PersonalizerServiceDescribeRequest\x1a,.kino.v1.PersonalizerServiceDescribeResponse\x12?\n\x08Identify\x12\x18.kino.v1.IdentifyRequest\x1a\x19.kino.v1.IdentifyResponse\x12J\n\x0bPersonalize\x12\x1b.kino.v1.PersonalizeRequest\x1a\x1c.kino.v1.PersonalizeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,15 +44,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTIFYREQUEST']._serialized_start=280
   _globals['_IDENTIFYREQUEST']._serialized_end=365
   _globals['_IDENTIFYRESPONSE']._serialized_start=367
-  _globals['_IDENTIFYRESPONSE']._serialized_end=452
-  _globals['_FACE']._serialized_start=454
-  _globals['_FACE']._serialized_end=518
-  _globals['_PERSONALIZEREQUEST']._serialized_start=521
-  _globals['_PERSONALIZEREQUEST']._serialized_end=947
-  _globals['_PERSONALIZERESPONSE']._serialized_start=950
-  _globals['_PERSONALIZERESPONSE']._serialized_end=1108
-  _globals['_PERSONALIZERESULT']._serialized_start=1110
-  _globals['_PERSONALIZERESULT']._serialized_end=1224
-  _globals['_PERSONALIZERSERVICE']._serialized_start=1227
-  _globals['_PERSONALIZERSERVICE']._serialized_end=1492
+  _globals['_IDENTIFYRESPONSE']._serialized_end=474
+  _globals['_FACE']._serialized_start=476
+  _globals['_FACE']._serialized_end=540
+  _globals['_PERSONALIZEREQUEST']._serialized_start=543
+  _globals['_PERSONALIZEREQUEST']._serialized_end=969
+  _globals['_PERSONALIZERESPONSE']._serialized_start=972
+  _globals['_PERSONALIZERESPONSE']._serialized_end=1130
+  _globals['_PERSONALIZERESULT']._serialized_start=1132
+  _globals['_PERSONALIZERESULT']._serialized_end=1246
+  _globals['_PERSONALIZERSERVICE']._serialized_start=1249
+  _globals['_PERSONALIZERSERVICE']._serialized_end=1514
 # @@protoc_insertion_point(module_scope)

@@ -101,6 +101,9 @@ class IdentifyResponse(_message.Message):
 
     IDENTITY_FIELD_NUMBER: _builtins.int
     FACE_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    model_digest: _builtins.str
+    """Digest of the model version that is to read it (Info.digest)."""
     @_builtins.property
     def identity(self) -> _encoder_pb2.Embedding:
         """Who it is: of the tower "identity", in the space of the model version that made it."""
@@ -114,10 +117,11 @@ class IdentifyResponse(_message.Message):
         *,
         identity: _encoder_pb2.Embedding | None = ...,
         face: Global___Face | None = ...,
+        model_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["face", b"face", "identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["face", b"face", "identity", b"identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["face", b"face", "identity", b"identity", "model_digest", b"model_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

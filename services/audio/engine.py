@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kino import flow
 from kino.denoising import check
@@ -16,7 +15,6 @@ from kino.devices import reserve
 from kino.footage import iter_frames
 from kino.limits import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS
 from kino.loudness import normalise
-from kino.manifest import Manifest
 from kino.media import Frames, Limits, Source
 from kino.models.audio import AudioDit, Conditions, at_latent_rate
 from kino.models.codec import Codec
@@ -28,7 +26,7 @@ from kino.registry import Registry
 from kino.shapes import AUDIO_COMPRESSION
 from kino.sound_prompts import sound_prompt
 from kino.validate import MAX_SEED
-from kino.weights import RANDOM_PRESETS, find, open_network
+from kino.weights import open_network, open_part
 from kino.windows import cut, merged
 from services.audio.gate import Figures, Sound, levelled
 
@@ -37,8 +35,6 @@ CHUNK_FRAMES = 8
 """Frames of a video that are held at once: 50 MB in full HD."""
 NUM_WINDOWS = 8
 """Windows that are denoised in one batch."""
-
-N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -119,9 +115,10 @@ class AudioEngine:
             "audio", preset, version, registry, lambda row: AudioDit(row.audio)
         )
         spaces = self.manifest.spaces
-        _, self.codec = self._part("codec", spaces.latent, registry, lambda row: Codec(row.codec))
-        _, self.vision = self._part("vision", spaces.vision, registry, lambda _: Vision(vision))
-        tower, self.tower = self._part(TEXT, spaces.text.get(TEXT, ""), registry, lambda _: Tower(t5))
+        _, self.codec = open_part("codec", spaces.latent, self.manifest, registry, lambda row: Codec(row.codec))
+        _, self.vision = open_part("vision", spaces.vision, self.manifest, registry, lambda _: Vision(vision))
+        digest = spaces.text.get(TEXT, "")
+        tower, self.tower = open_part(TEXT, digest, self.manifest, registry, lambda _: Tower(t5))
         self.tokenizer = open_tokenizer(t5, tower, registry)
         for network in (self.network, self.codec, self.vision, self.tower):
             network.to(self.device)
@@ -244,19 +241,6 @@ class AudioEngine:
             if not 1 <= given < latents:
                 bound = f"at least {AUDIO_COMPRESSION} and fewer than the {task.samples} of the whole"
                 raise ValueError(f"context is {len(task.context)} samples long, must be {bound}")
-
-    def _part(
-        self, component: str, digest: str, registry: Registry, build: Callable[[Preset], N]
-    ) -> tuple[Manifest, N]:
-        """The version of a part that the generator was trained on."""
-        preset = self.preset.name
-        names = (preset,) if preset in RANDOM_PRESETS else registry.versions(component)
-        for name in names:
-            if find(component, name, registry).digest == digest:
-                manifest, _, network = open_network(component, preset, name, registry, build)
-                return manifest, network
-        trained = f"audio/{self.manifest.version} was trained on the one with the digest {digest[:12] or 'unknown'}"
-        raise ValueError(f"{component} is {', '.join(names) or 'not there'}, must be another version: {trained}")
 
     def _needed_bytes(self, samples: int) -> int:
         """Most bytes held at once beside the weights: the sound six times over, and a batch of windows."""

@@ -27,7 +27,7 @@ from kino.models.dit import DiT, DitConfig
 from kino.models.identity import FoundFace, Identity, IdentityConfig, cut
 from kino.presets import IDENTITY, Preset
 from kino.registry import Registry
-from kino.weights import open_network
+from kino.weights import open_network, open_part
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,22 @@ class PersonalizerEngine:
 
     Args:
         preset: name of a row that has an identity encoder; one of random weights needs no registry.
-        version: model version or alias in the registry, of both components.
+        version: model version or alias in the registry, which names its identity encoder.
         device: as torch names it.
+
+    Raises:
+        ValueError: as `open_network`, or the registry has not the identity encoder that is named.
     """
 
     def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.preset: Preset
-        self.identity_manifest, self.preset, self.encoder = open_network(
-            IDENTITY, preset, version, registry, lambda row: Identity(_identity_config(row))
-        )
-        self.manifest, _, self.network = open_network(
+        self.manifest, self.preset, self.network = open_network(
             "personalizer", preset, version, registry, lambda row: DiT(_config(row))
+        )
+        digest = self.manifest.spaces.vision
+        _, self.encoder = open_part(
+            IDENTITY, digest, self.manifest, registry, lambda row: Identity(_identity_config(row))
         )
         self.config = self.network.config
         self.encoder.to(self.device)

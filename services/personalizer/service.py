@@ -81,8 +81,9 @@ class PersonalizerServicer(PersonalizerServiceServicer):
         picture = await asyncio.to_thread(self._picture, request)
         person = await self.queue.call(self.engine.identify, picture)
         tokens = await asyncio.to_thread(wire.encode, person.tokens, delivery=request.delivery, store=self.store)
-        identity = Embedding(tower=IDENTITY, embeddings=tokens, text_space=self.engine.identity_manifest.digest)
-        return IdentifyResponse(identity=identity, face=Face(**person.face._asdict()))
+        identity = Embedding(tower=IDENTITY, embeddings=tokens, text_space=self.engine.manifest.spaces.vision)
+        digest = self.engine.manifest.digest
+        return IdentifyResponse(identity=identity, face=Face(**person.face._asdict()), model_digest=digest)
 
     async def Personalize(self, request: PersonalizeRequest, context: object) -> AsyncIterator[PersonalizeResponse]:
         """Yield progress and checkpoints as steps are finished, and the latents last."""

@@ -71,9 +71,9 @@ async def test_cancelling_ends_the_model_within_a_token(serve: Serve, models: Pa
     engine, taken, begun = served.servicer._engine, 0, asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def counted(prompt: str, seed: int) -> Iterator[Rewriting | None]:
+    def counted(prompt: str, seed: int, person: bool) -> Iterator[Rewriting | None]:
         nonlocal taken
-        for step in CaptionEngine.steps(engine, prompt, seed):
+        for step in CaptionEngine.steps(engine, prompt, seed, person):
             taken += 1
             loop.call_soon_threadsafe(begun.set)
             yield step
