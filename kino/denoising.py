@@ -20,11 +20,15 @@ Rows = Mapping[str, NDArray[np.float32]]
 
 
 class State(NamedTuple):
-    """The sample after a finished step: its number from 1, how many there are, x_t float32 [c t h w]."""
+    """The sample after a finished step: its number from 1, how many there are, x_t float32 [c t h w].
+
+    The history is what a solver of several steps keeps of those before, shaped as the sample; others keep nothing.
+    """
 
     step: int
     of: int
     x_t: NDArray[np.float32]
+    history: tuple[NDArray[np.float32], ...] = ()
 
 
 class Schedule(NamedTuple):
@@ -64,6 +68,8 @@ def beginning(start: State | None, seed: int, steps: int, channels: int, grid: G
     if start.of != steps:
         raise ValueError(f"resume_from.of is {start.of}, must be the {steps} steps of this request")
     check("resume_from.step", start.step, 1, steps - 1)
+    if start.history:
+        raise ValueError(f"resume_from.history is of {len(start.history)} tensors, must be of none for this solver")
     check_floats("resume_from.x_t", start.x_t, shape)
     return start
 

@@ -6,7 +6,17 @@ Apart from the networks, so that a command can refuse an order before anything t
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kino.shapes import ASPECTS, PATCH_SIZE, SPATIAL_COMPRESSION, Grid, Size, latent_grid, size_for_aspect
+from kino.shapes import (
+    ASPECTS,
+    PATCH_SIZE,
+    SPATIAL_COMPRESSION,
+    TEMPORAL_COMPRESSION,
+    Clips,
+    Grid,
+    Size,
+    latent_grid,
+    size_for_aspect,
+)
 from kino.v1 import info_pb2
 from kino.validate import MAX_PROMPT_BYTES
 
@@ -96,6 +106,22 @@ SAMPLERS: dict[str, SamplerDefaults] = {
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """How a generator of any family samples when a request does not say.
+
+    Args:
+        linear_steps: None where the scheduler is the model's own.
+        guidance: None where the model was distilled to need none.
+        reads_fps: whether it is told the frame rate beside the text.
+    """
+
+    steps: int
+    linear_steps: int | None
+    guidance: float | None
+    reads_fps: bool = False
+
+
+@dataclass(frozen=True)
 class SoundLimits:
     """What an audio row may be asked for, and what it makes when not told otherwise.
 
@@ -174,6 +200,53 @@ def generator_limits(preset: str) -> info_pb2.Limits:
     limits.ClearField("fps")
     limits.MergeFrom(_sampling_limits(SAMPLERS[preset]))
     return limits
+
+
+def limits_of(clips: Clips, sampling: Defaults | None = None) -> info_pb2.Limits:
+    """Return the clips that a model of any family takes, and how it samples where it does, as its service says it."""
+    sides = {
+        name: info_pb2.IntRange(minimum=clips.multiple, maximum=clips.max_side, default_value=getattr(clips, name))
+        for name in ("height", "width")
+    }
+    limits = info_pb2.Limits(
+        frames=info_pb2.IntRange(minimum=1, maximum=clips.max_frames, default_value=clips.frames),
+        size_multiple=clips.multiple,
+        fps=info_pb2.FloatRange(minimum=MIN_FPS, maximum=MAX_FPS, default_value=clips.fps),
+        **sides,
+    )
+    for aspect, size in clips.sizes.items():
+        limits.aspects.add(aspect=aspect, size=info_pb2.Size(height=size.height, width=size.width))
+    if sampling is None:
+        return limits
+    if not sampling.reads_fps:
+        limits.ClearField("fps")
+    limits.steps.CopyFrom(info_pb2.IntRange(minimum=1, maximum=MAX_STEPS, default_value=sampling.steps))
+    if sampling.linear_steps is not None:
+        steps = info_pb2.IntRange(minimum=1, maximum=MAX_LINEAR_STEPS, default_value=sampling.linear_steps)
+        limits.linear_steps.CopyFrom(steps)
+    if sampling.guidance is not None:
+        guidance = info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampling.guidance)
+        limits.guidance.CopyFrom(guidance)
+    return limits
+
+
+def preset_clips(preset: str, channels: int) -> Clips:
+    """Return the clips of a row whose latents have so many channels."""
+    video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
+    return Clips(
+        channels=channels,
+        temporal=TEMPORAL_COMPRESSION,
+        first=TEMPORAL_COMPRESSION,
+        spatial=SPATIAL_COMPRESSION,
+        multiple=multiple,
+        frames=video.frames,
+        height=video.pixels,
+        width=video.pixels,
+        fps=video.fps,
+        max_frames=video.max_frames,
+        max_side=video.max_side,
+        max_area=video.max_area,
+    )
 
 
 def editor_limits(preset: str) -> info_pb2.Limits:

@@ -24,11 +24,11 @@ def part(component: str, manifest: Manifest, device: str, runtime: str = "torch"
     )
 
 
-def latent_space(digest: str, channels: int) -> LatentSpace:
-    """Return the latent space of a digest."""
-    return LatentSpace(
-        digest=digest, channels=channels, temporal_factor=TEMPORAL_COMPRESSION, spatial_factor=SPATIAL_COMPRESSION
-    )
+def latent_space(
+    digest: str, channels: int, temporal: int = TEMPORAL_COMPRESSION, spatial: int = SPATIAL_COMPRESSION
+) -> LatentSpace:
+    """Return the latent space of a digest, its factors our own autoencoder's unless told otherwise."""
+    return LatentSpace(digest=digest, channels=channels, temporal_factor=temporal, spatial_factor=spatial)
 
 
 def text_spaces(digests: Mapping[str, str], shapes: Mapping[str, tuple[int, int]]) -> list[TextSpace]:

@@ -1,7 +1,8 @@
 """Generates latents: noise from a seed, carried along the flow under the guidance of text. Arrays in, arrays out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,9 +10,12 @@ from torch import Tensor
 from kino import flow
 from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
 from kino.devices import reserve
+from kino.limits import Defaults, preset_clips
+from kino.manifest import Manifest
 from kino.models.dit import DiT
 from kino.presets import Preset
 from kino.registry import Registry
+from kino.shapes import Clips
 from kino.weights import open_network
 
 
@@ -25,6 +29,7 @@ class Task:
         seed: of the noise, 0 to 2^63 - 1.
         linear_steps: of the schedule to follow, at least `steps`; the preset's own is raised to that.
         start: the state to go on from; None to begin at noise.
+        fps: frames per second that the video is meant for; our own model is told of them in the text.
     """
 
     embeddings: Rows
@@ -37,6 +42,38 @@ class Task:
     linear_steps: int | None = None
     guidance: float | None = None
     start: State | None = None
+    fps: float | None = None
+
+
+class Engine(Protocol):
+    """What the service needs of an engine, whatever family of models it holds."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version that is served."""
+
+    @property
+    def clips(self) -> Clips:
+        """How its latents lie, and what it may be asked for."""
+
+    @property
+    def text_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Most rows of one text and their width, by tower."""
+
+    @property
+    def defaults(self) -> Defaults:
+        """How it samples when a task does not say."""
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator that computes one step for each item: `of` states, or those left.
+
+        The first `start.step` items of an undisturbed run and then those of a resumed one are the undisturbed run's,
+        bit for bit. Dropping the iterator ends the computation.
+
+        Raises:
+            ValueError: a bound is broken, or embeddings or start do not fit; field, value and bound are named.
+            MemoryError: the device has no room for a task of this size.
+        """
 
 
 class GeneratorEngine:
@@ -58,17 +95,12 @@ class GeneratorEngine:
             "dit", preset, version, registry, lambda row: DiT(row.dit)
         )
         self.network.to(self.device)
+        self.clips = preset_clips(preset, self.preset.dit.latent_channels)
+        self.text_shapes: Mapping[str, tuple[int, int]] = self.preset.text_shapes
+        self.defaults = Defaults(**asdict(self.preset.sampler))
 
     def generate(self, task: Task) -> Iterator[State]:
-        """Check a task, and return the iterator that computes one step for each item: `of` states, or those left.
-
-        The first `start.step` items of an undisturbed run and then those of a resumed one are the undisturbed run's,
-        bit for bit. Dropping the iterator ends the computation.
-
-        Raises:
-            ValueError: a bound is broken, or embeddings or start do not fit; field, value and bound are named.
-            MemoryError: the device has no room for a task of this size.
-        """
+        """Check a task, and return the iterator over its states; see `Engine`."""
         grid = self.preset.video.grid(task.frames, task.height, task.width)
         how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
         towers, config = self.preset.text_shapes, self.preset.dit

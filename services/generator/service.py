@@ -7,7 +7,7 @@ from functools import partial
 
 from kino import validate, wire
 from kino.compute import ComputeQueue
-from kino.limits import generator_limits
+from kino.limits import limits_of
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.store import Store, open_store
@@ -24,7 +24,8 @@ from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import Progress
 from services import description
 from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
-from services.generator.engine import GeneratorEngine, Task
+from services.generator.engine import Engine, Task
+from services.generator.families.table import open_engine
 from services.service import ServiceConfig
 
 add_to_server = add_GeneratorServiceServicer_to_server
@@ -39,7 +40,7 @@ def create(config: ServiceConfig) -> "GeneratorServicer":
 class GeneratorServicer(GeneratorServiceServicer):
     """The generator's calls; one is on the device, the others wait their turn."""
 
-    engine: GeneratorEngine
+    engine: Engine
     store: Store
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -51,7 +52,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
         registry = Registry(config.models)
-        self.engine = await asyncio.to_thread(GeneratorEngine, config.preset, config.version, registry, config.device)
+        self.engine = await asyncio.to_thread(open_engine, config.preset, config.version, registry, config.device)
 
     async def stop(self) -> None:
         """End the worker thread."""
@@ -67,7 +68,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         """Yield progress and checkpoints as steps are finished, and the latents last."""
         checkpoints = Checkpoints(request)
         task = await asyncio.to_thread(self._task, request)
-        begin = task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps
+        begin = task.start.step if task.start else 0, task.steps or self.engine.defaults.steps
         encode = partial(wire.encode, delivery=request.delivery, store=self.store)
         events = denoise(self.queue, self.engine.generate(task), begin, checkpoints, encode)
         async with aclosing(events):
@@ -87,19 +88,21 @@ class GeneratorServicer(GeneratorServiceServicer):
                         yield GenerateResponse(result=result)
 
     def _info(self) -> Info:
-        manifest, preset = self.engine.manifest, self.engine.preset
+        manifest, clips = self.engine.manifest, self.engine.clips
         spaces = manifest.spaces
         info = description.part("generator", manifest, self.config.device)
-        info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
-        info.text_spaces.extend(description.text_spaces(spaces.text, preset.text_shapes))
-        info.limits.CopyFrom(generator_limits(preset.name))
+        info.latent_space.CopyFrom(
+            description.latent_space(spaces.latent, clips.channels, clips.temporal, clips.spatial)
+        )
+        info.text_spaces.extend(description.text_spaces(spaces.text, self.engine.text_shapes))
+        info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
     def _task(self, request: GenerateRequest) -> Task:
         sampling, spaces = request.sampling, self.engine.manifest.spaces
         embeddings, unconditional = (
-            rows(getattr(request, field), field, self.engine.preset.text_shapes, spaces, self.store)
+            rows(getattr(request, field), field, self.engine.text_shapes, spaces, self.store)
             for field in ("embeddings", "unconditional")
         )
         return Task(
@@ -113,4 +116,5 @@ class GeneratorServicer(GeneratorServiceServicer):
             linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
             guidance=sampling.guidance if sampling.HasField("guidance") else None,
             start=start_of(request, self.store),
+            fps=request.fps if request.HasField("fps") else None,
         )

@@ -71,13 +71,12 @@ class StageCache:
         return None if value is None else generator_pb2.Checkpoint.FromString(value)
 
     def _forget_sample(self, before: generator_pb2.Checkpoint | None, after: Message) -> None:
-        """Delete a sample unless what comes after it is the same; a run that shared it begins anew."""
-        if before is None or before.x_t.uri in ("", *_uris(after)):
-            return
-        try:
-            self._store.delete(before.x_t.uri)
-        except NotFoundError:
-            _log.info("a checkpoint was gone already", extra={"uri": before.x_t.uri})
+        """Delete a sample, and the history beside it, unless what comes after is the same; who shared it begins anew."""
+        for uri in set(_uris(before)) - set(_uris(after)) if before is not None else ():
+            try:
+                self._store.delete(uri)
+            except NotFoundError:
+                _log.info("a checkpoint was gone already", extra={"uri": uri})
 
     def _read(self, name: str, kind: type[Message]) -> Message | None:
         value = self._store.records.read(name)

@@ -1,0 +1,77 @@
+"""CogVideoX 1.0 and 1.5: text to video."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kino.parts import library
+from kino.shapes import Grid
+from services.generator.families.denoiser import Denoiser, Order, Predict, guide
+
+
+class CogVideoX(Denoiser):
+    """Both texts go through the network in one batch; in latents, frames come before channels."""
+
+    predicts = torch.float32
+
+    @property
+    def noise_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    @property
+    def sample_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    def extent(self, grid: Grid) -> Grid:
+        """Temporal patches of 1.5 need whole ones."""
+        patch = self.network.config.patch_size_t or 1
+        return Grid(-(-grid.t // patch) * patch, grid.h, grid.w)
+
+    def noise(self, grid: Grid, generator: torch.Generator) -> Tensor:
+        shape = (1, grid.t, self.clips.channels, grid.h, grid.w)
+        return torch.randn(shape, generator=generator, dtype=self.noise_dtype)
+
+    def arrange(self, latents: Tensor) -> Tensor:
+        return latents.transpose(1, 2)
+
+    def restore(self, latents: Tensor) -> Tensor:
+        return latents.transpose(1, 2)
+
+    def predictor(self, order: Order) -> Predict:
+        for text in order.texts:
+            if text["t5"].shape[1] != self.settings.texts["t5"][0]:
+                raise ValueError(
+                    f"embeddings[t5].embeddings is of {text['t5'].shape[1]} rows, must be of all "
+                    f"{self.settings.texts['t5'][0]}: the network does not tell padding from text"
+                )
+        texts, _ = self.rows(order.texts, "t5")
+        rotary = self._rotary(self.extent(order.grid)) if self.network.config.use_rotary_positional_embeddings else None
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            said = self.network(
+                hidden_states=x_t.expand(len(texts), -1, -1, -1, -1),
+                encoder_hidden_states=texts,
+                timestep=t.expand(len(texts)),
+                image_rotary_emb=rotary,
+                return_dict=False,
+            )[0]
+            return guide(said.float(), order.guidance)
+
+        return predict
+
+    def _rotary(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the positions, those of 1.0 as if the clip were of the size it was trained on."""
+        config, embeddings = self.network.config, library().models.embeddings
+        patch, height, width = config.patch_size, config.sample_height, config.sample_width
+        size = grid.h // patch, grid.w // patch
+        settings: dict[str, Any] = {"embed_dim": config.attention_head_dim, "grid_size": size, "device": self.device}
+        if config.patch_size_t is not None:
+            largest = (height // patch, width // patch)
+            settings |= {"crops_coords": None, "grid_type": "slice", "max_size": largest}
+            settings |= {"temporal_size": grid.t // config.patch_size_t}
+        else:
+            crop = library().pipelines.cogvideo.pipeline_cogvideox.get_resize_crop_region_for_grid
+            settings |= {"crops_coords": crop(size, width // patch, height // patch), "temporal_size": grid.t}
+        rotary: tuple[Tensor, Tensor] = embeddings.get_3d_rotary_pos_embed(**settings)
+        return rotary

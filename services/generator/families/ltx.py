@@ -1,0 +1,49 @@
+"""LTX-Video: text to video at a frame rate that the network is told."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from kino.shapes import Grid
+from services.generator.families.denoiser import Denoiser, Order, Predict, guide, shift_of_length
+
+_PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
+
+
+class Ltx(Denoiser):
+    """Both texts go through the network in one batch; latents as a sequence of patches."""
+
+    reads_fps = True
+    predicts = torch.float32
+
+    def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
+        sigmas = np.linspace(1.0, 1 / steps, steps)
+        scheduler.set_timesteps(sigmas=sigmas, mu=shift_of_length(scheduler.config, grid.t * grid.h * grid.w))
+
+    def predictor(self, order: Order) -> Predict:
+        texts, there = self.rows(order.texts, "t5")
+        config, grid = self.network.config, order.grid
+        patch = {"pt": config.patch_size_t, "p": config.patch_size, "q": config.patch_size}
+        extent = {"t": grid.t // patch["pt"], "h": grid.h // patch["p"], "w": grid.w // patch["q"]}
+        scale = (self.clips.temporal / order.fps, self.clips.spatial, self.clips.spatial)
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            packed = rearrange(x_t, _PACKED, **patch).expand(len(texts), -1, -1)
+            said = self.network(
+                hidden_states=packed.to(self.dtype),
+                encoder_hidden_states=texts,
+                timestep=t.expand(len(texts)),
+                encoder_attention_mask=there,
+                num_frames=grid.t,
+                height=grid.h,
+                width=grid.w,
+                rope_interpolation_scale=scale,
+                return_dict=False,
+            )[0]
+            packing, _, lattice = _PACKED.partition(" -> ")
+            return rearrange(guide(said.float(), order.guidance), f"{lattice} -> {packing}", **patch, **extent)
+
+        return predict

@@ -1,0 +1,118 @@
+"""Generates latents with the transformer of a published pipeline. Arrays in, arrays out."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kino.denoising import Rows, State, check, check_floats, checked_rows
+from kino.devices import reserve
+from kino.limits import MAX_FPS, MAX_GUIDANCE, MAX_STEPS, MIN_FPS, Defaults
+from kino.manifest import Manifest
+from kino.parts import Parts
+from kino.registry import Registry
+from kino.shapes import Grid
+from kino.validate import MAX_SEED
+from services.generator.engine import Task
+from services.generator.families.denoiser import Denoiser, Order
+from services.generator.families.solver import Solver, solver
+
+
+class PublishedEngine:
+    """A family's transformer on one device, its steps those of the pipeline's own scheduler.
+
+    Args:
+        family: its denoiser.
+        device: as torch names it.
+    """
+
+    def __init__(self, family: type[Denoiser], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+        self.manifest, self.device = manifest, torch.device(device)
+        self.parts = Parts(manifest, registry)
+        self.denoiser = family(self.parts, self.device)
+        assert self.parts.settings.sampling is not None
+        sampling = self.parts.settings.sampling
+        self.clips = self.denoiser.clips
+        self.defaults = Defaults(sampling.steps, None, sampling.guidance, family.reads_fps)
+        self.text_shapes: Mapping[str, tuple[int, int]] = self.parts.settings.texts
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator over its states; see `Engine`."""
+        grid = self.clips.grid(task.frames, task.height, task.width)
+        steps = self.defaults.steps if task.steps is None else task.steps
+        check("seed", task.seed, 0, MAX_SEED)
+        check("sampling.steps", steps, 1, MAX_STEPS)
+        if task.linear_steps not in (None, steps):
+            raise ValueError(
+                f"sampling.linear_steps is {task.linear_steps}, must be left out: the scheduler is the model's"
+            )
+        order = self._order(task, grid)
+        extent = self.denoiser.extent(grid)
+        needed = self.denoiser.needed_bytes(order)
+        reserve(needed, self.device, f"a clip of {extent.t} x {extent.h} x {extent.w} latents")
+        return self._sample(task, self._start(task.start, steps, extent), steps, order, extent)
+
+    @torch.inference_mode()
+    def _sample(self, task: Task, start: State | None, steps: int, order: Order, extent: Grid) -> Iterator[State]:
+        denoiser, scheduler = self.denoiser, self.parts.scheduler()
+        denoiser.set_times(scheduler, steps, order.grid)
+        generator = torch.Generator().manual_seed(task.seed)
+        x_t = denoiser.noise(extent, generator).to(self.device)
+        run, predict = solver(scheduler, generator), denoiser.predictor(order)
+        if start is not None:
+            x_t = denoiser.arrange(self._tensor(start.x_t)).to(denoiser.sample_dtype)
+            kept = [denoiser.arrange(self._tensor(array)) for array in start.history]
+            run.resume(start.step, kept, x_t.to(denoiser.predicts or denoiser.dtype), x_t)
+        for index in range(start.step if start else 0, steps):
+            time = run.times[index].to(self.device)
+            x_t = run.step(index, predict(x_t, time), x_t).to(denoiser.sample_dtype)
+            state = self._state(index + 1, steps, x_t, run, extent.t - order.grid.t)
+            if not np.isfinite(state.x_t).all():
+                raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")
+            yield state
+
+    def _state(self, step: int, of: int, x_t: Tensor, run: Solver, lead: int) -> State:
+        """The state after a step; in the last one, frames before the clip's own are cut off."""
+        restored = self._array(x_t)
+        if step == of:
+            return State(step, of, restored[:, lead:])
+        return State(step, of, restored, tuple(self._array(kept) for kept in run.history(x_t)))
+
+    def _order(self, task: Task, grid: Grid) -> Order:
+        default = self.defaults.guidance
+        if default is None and task.guidance not in (None, 1):
+            raise ValueError(
+                f"sampling.guidance is {task.guidance}, must be left out: the model was distilled to need none"
+            )
+        guidance = 1.0 if default is None else default if task.guidance is None else task.guidance
+        check("sampling.guidance", guidance, 1.0, MAX_GUIDANCE)
+        fps = float(self.clips.fps) if task.fps is None else task.fps
+        check("fps", fps, MIN_FPS, MAX_FPS)
+        prompt = self._rows("embeddings", task.embeddings)
+        needs_negative = guidance != 1 and not self.denoiser.embeds_guidance
+        negative = self._rows("unconditional", task.unconditional) if needs_negative else None
+        return Order(prompt, negative, guidance, grid, fps)
+
+    def _rows(self, field: str, rows: Rows) -> dict[str, Tensor]:
+        checked = checked_rows(field, rows, self.text_shapes)
+        return {tower: self._tensor(array) for tower, array in checked.items()}
+
+    def _start(self, start: State | None, steps: int, extent: Grid) -> State | None:
+        if start is None:
+            return None
+        if start.of != steps:
+            raise ValueError(f"resume_from.of is {start.of}, must be the {steps} steps of this request")
+        check("resume_from.step", start.step, 1, steps - 1)
+        shape = (self.clips.channels, extent.t, extent.h, extent.w)
+        for field, array in (("x_t", start.x_t), *(("history", array) for array in start.history)):
+            check_floats(f"resume_from.{field}", array, shape)
+        return start
+
+    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)[None]
+
+    def _array(self, latents: Tensor) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = self.denoiser.restore(latents)[0].float().cpu().contiguous().numpy()
+        return array
