@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--runtime", default="auto", help="auto, torch or onnx: by what rewriter, towers and TAE compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
+    add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
     add("--drain-seconds", type=float, default=20.0, help="how long calls may go on once told to end (%(default)s)")
     add("--log-level", default="info", help="debug, info, warning or error (%(default)s)")
@@ -109,6 +110,8 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         raise ValueError(f"--runtime is {given.runtime!r}, must be one of {', '.join(RUNTIMES)}")
     if not (math.isfinite(given.drain_seconds) and given.drain_seconds >= 0):
         raise ValueError(f"--drain-seconds is {given.drain_seconds}, must be at least 0")
+    if not (math.isfinite(given.reload_seconds) and given.reload_seconds >= 0):
+        raise ValueError(f"--reload-seconds is {given.reload_seconds}, must be at least 0")
     if given.metrics_port is not None:
         _port(str(given.metrics_port), "--metrics-port")
     ports, data = _ports(given.names, given.port), given.data.resolve()
@@ -129,7 +132,16 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         endpoint_model=given.endpoint_model,
         endpoint_seconds=given.endpoint_seconds,
     )
-    return host.Plan(ports, config, versions, given.host, given.metrics_port, given.drain_seconds, given.ray)
+    return host.Plan(
+        ports,
+        config,
+        versions,
+        given.host,
+        given.metrics_port,
+        given.drain_seconds,
+        given.ray,
+        given.reload_seconds,
+    )
 
 
 def _ports(names: Sequence[str], first: int) -> Mapping[str, int]:

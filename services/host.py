@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kino.rpc import Server
 from kino.telemetry import Tracing
+from services.reload import Reloading
 from services.service import NAMES, Service, ServiceConfig, load
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Plan:
         metrics_port: port of the process's Prometheus metrics, 0 for any that is free, None for none.
         drain_seconds: how long running calls may go on after the process was told to end.
         ray: whether the graph runs on Ray Serve instead of in this process.
+        reload_seconds: how often to look whether the alias of a version has moved, 0 for never.
     """
 
     ports: Mapping[str, int]
@@ -39,6 +41,7 @@ class Plan:
     metrics_port: int | None = None
     drain_seconds: float = 20.0
     ray: bool = False
+    reload_seconds: float = 0.0
 
 
 class Host:
@@ -51,6 +54,7 @@ class Host:
         self._names = sorted(names, key=lambda name: name == "graph")
         self._running: list[tuple[Server, Service]] = []
         self._loaded: list[Service] = []
+        self._following: list[asyncio.Task[None]] = []
         self._ray: RayGraph | None = None
 
     async def open(self) -> None:
@@ -81,6 +85,9 @@ class Host:
     async def stop(self) -> None:
         """Let running calls end, the graph's before those of the services it calls, then let go of everything."""
         _log.info("draining", extra={"seconds": self.plan.drain_seconds})
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         if self._ray is not None:
             await self._ray.stop()
         while self._running:
@@ -90,8 +97,8 @@ class Host:
                 await service.stop()
 
     async def _open(self, name: str) -> None:
-        module = load(name)
-        service = module.create(self._config_of(name))
+        module, config = load(name), self._config_of(name)
+        service = Reloading(name, config, module.create) if self.plan.reload_seconds else module.create(config)
         server = Server(self.plan.host, self.plan.ports[name], None if self._running else self.plan.metrics_port)
         server.add(service, module.add_to_server, module.full_name)
         port = await server.start()
@@ -127,6 +134,8 @@ class Host:
         self._loaded.append(service)
         await server.ready(True)
         _log.info("serving", extra={"component": name, "address": self.addresses[name]})
+        if isinstance(service, Reloading):
+            self._following.append(asyncio.create_task(service.follow(self.plan.reload_seconds)))
 
 
 async def run(plan: Plan, on_ready: Callable[[Mapping[str, str]], None], stop_on_eof: bool = False) -> None:

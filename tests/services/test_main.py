@@ -33,6 +33,7 @@ def keep_logging() -> Iterator[None]:
         (["tae", "--queue", "-1"], "--queue is -1"),
         (["tae", "--runtime", "tensorrt"], "--runtime is 'tensorrt', must be one of auto, torch, onnx"),
         (["tae", "--drain-seconds", "nan"], "--drain-seconds is nan"),
+        (["tae", "--reload-seconds", "-1"], "--reload-seconds is -1.0, must be at least 0"),
         (["graph", "--peer", "tae"], "--peer is 'tae'"),
         (["graph", "--peer", "projector=a:1"], "service is 'projector'"),
         (["tae", "--version", "projector=2"], "service is 'projector'"),
