@@ -1,13 +1,17 @@
-"""What an order for a film, a picture or a sound may hold, measured against what the parts say that they take."""
+"""What an order for a film, a picture, an edit or a sound may hold, measured against what the parts say they take."""
 
 from kino import validate
 from kino.errors import InvalidArgumentError
-from kino.limits import MIN_SOUND_FRAMES, clip_limits, generator_limits, sound_limits
+from kino.instructions import Instruction, understand
+from kino.limits import MIN_SOUND_FRAMES, clip_limits, editor_limits, generator_limits, sound_limits
 from kino.shapes import frames_for_seconds
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 
 Product = graph_pb2.TextToVideo | graph_pb2.TextToImage
+Film = graph_pb2.TextToVideo | graph_pb2.ImageToVideo
+Sourced = graph_pb2.EditVideo | graph_pb2.ImageToVideo
 Sound = graph_pb2.SoundForVideo | graph_pb2.TextToSound
+Seeded = Product | Sourced | Sound
 
 _SOUND_FORMATS = (graph_pb2.EXPORT_FORMAT_WAV, graph_pb2.EXPORT_FORMAT_FLAC, graph_pb2.EXPORT_FORMAT_M4A)
 
@@ -26,6 +30,15 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
         sampling(product.sampling, f"{field}.sampling", limits)
         if isinstance(product, graph_pb2.TextToSound):
             sound_seconds(product, field, limits)
+        return
+    if isinstance(product, Sourced):
+        limits = editor_limits(preset)
+        sampling(product.sampling, f"{field}.sampling", limits)
+        source_guidance(product, field, limits)
+        if isinstance(product, graph_pb2.EditVideo):
+            instruction(product, field, limits)
+        else:
+            film_frames(product, field, limits.frames, film_fps(product, field, clip_limits(preset)))
         return
     limits = generator_limits(preset)
     frame_size(product, field, limits)
@@ -65,7 +78,21 @@ def sampling(asked: generator_pb2.Sampling, field: str, limits: info_pb2.Limits)
     return asked
 
 
-def film_fps(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.Limits) -> int:
+def instruction(product: graph_pb2.EditVideo, field: str, limits: info_pb2.Limits) -> Instruction:
+    """Return what an instruction asks for."""
+    maximum = limits.prompt_bytes.maximum or validate.MAX_PROMPT_BYTES
+    return understand(product.instruction, f"{field}.instruction", maximum)
+
+
+def source_guidance(product: Sourced, field: str, limits: info_pb2.Limits) -> float:
+    """Return how closely to keep to the source."""
+    bound = limits.source_guidance
+    if not product.HasField("source_guidance"):
+        return bound.default_value
+    return validate.real(product.source_guidance, f"{field}.source_guidance", bound.minimum, bound.maximum)
+
+
+def film_fps(product: Film, field: str, limits: info_pb2.Limits) -> int:
     """Return the frame rate in frames per second."""
     if not product.HasField("fps"):
         return round(limits.fps.default_value)
@@ -73,7 +100,7 @@ def film_fps(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.Limits
     return product.fps
 
 
-def film_frames(product: graph_pb2.TextToVideo, field: str, limits: info_pb2.IntRange, fps: int) -> int:
+def film_frames(product: Film, field: str, limits: info_pb2.IntRange, fps: int) -> int:
     """Return the length in frames: at least two of a film with sound."""
     minimum = limits.minimum if product.silent else max(limits.minimum, MIN_SOUND_FRAMES)
     if not product.HasField("seconds"):

@@ -12,36 +12,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange, Sound
 from kino.client_connections import AsyncArtifacts
 from kino.client_loop import Loop
 from kino.client_pipeline import Pipeline
-from kino.client_services import (
-    AsyncAudio,
-    AsyncEncoder,
-    AsyncGenerator,
-    AsyncRewriter,
-    AsyncTae,
-    Encoding,
-    Heard,
-    Latents,
-    OnProgress,
-)
+from kino.client_services import Encoding, Heard, Latents
 from kino.client_specs import (
+    AnimateOptions,
+    EditOptions,
     FilmOptions,
     ImageOptions,
-    SamplingOptions,
     SoundAloneOptions,
     SoundOptions,
+    edit_video,
+    image_to_video,
     sound_for_video,
     text_to_image,
     text_to_sound,
     text_to_video,
 )
-from kino.v1 import graph_pb2, info_pb2, rewriter_pb2
+from kino.client_sync import Audio, Editor, Encoder, Generator, Rewriter, Tae
+from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 
 __all__ = [
@@ -54,6 +45,8 @@ __all__ = [
     "Latents",
     "Pipeline",
     "Sound",
+    "edit_video",
+    "image_to_video",
     "sound_for_video",
     "text_to_image",
     "text_to_sound",
@@ -82,6 +75,7 @@ class Kino:
         self.generator = Generator(self._loop, self._kino.generator)
         self.tae = Tae(self._loop, self._kino.tae)
         self.audio = Audio(self._loop, self._kino.audio)
+        self.editor = Editor(self._loop, self._kino.editor)
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +123,34 @@ class Kino:
     ) -> Sound:
         """Return a video file as MP4 with its sound; Ctrl-C cancels the generation. See `AsyncKino.add_sound`."""
         made = self._kino.add_sound(video, media_type, fresh=fresh, on_change=on_change, **options)
+        return self._loop.run(made)
+
+    def edit(
+        self,
+        video: bytes | Path,
+        instruction: str,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[EditOptions],
+    ) -> Film:
+        """Return a video file, edited as an instruction asks; Ctrl-C cancels the generation. See `AsyncKino.edit`."""
+        made = self._kino.edit(video, instruction, media_type, fresh=fresh, on_change=on_change, **options)
+        return self._loop.run(made)
+
+    def animate(
+        self,
+        image: bytes | Path,
+        prompt: str,
+        media_type: str = "image/png",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[AnimateOptions],
+    ) -> Film:
+        """Return a film that begins with a picture; Ctrl-C cancels the generation. See `AsyncKino.animate`."""
+        made = self._kino.animate(image, prompt, media_type, fresh=fresh, on_change=on_change, **options)
         return self._loop.run(made)
 
 
@@ -190,107 +212,3 @@ class Artifacts:
     def of(self, generation: Generation, name: str) -> bytes:
         """Return the bytes of an artifact of a generation, by the name of the pipeline's output."""
         return self._loop.run(self._inner.of(generation, name))
-
-
-class Rewriter:
-    """Turns what people type into what the generator was trained on."""
-
-    def __init__(self, loop: Loop, inner: AsyncRewriter) -> None:
-        self._loop, self._inner = loop, inner
-
-    def describe(self) -> info_pb2.Info:
-        """Return which model is served and what it accepts."""
-        return self._loop.run(self._inner.describe())
-
-    def rewrite(self, prompt: str, *, seed: int = 0) -> rewriter_pb2.RewriteResponse:
-        """Return the rewritten prompt, what it keeps and what it could not keep."""
-        return self._loop.run(self._inner.rewrite(prompt, seed=seed))
-
-
-class Encoder:
-    """Encodes text with several towers at once."""
-
-    def __init__(self, loop: Loop, inner: AsyncEncoder) -> None:
-        self._loop, self._inner = loop, inner
-
-    def describe(self) -> info_pb2.Info:
-        """Return which model is served and what it accepts."""
-        return self._loop.run(self._inner.describe())
-
-    def encode(
-        self, prompt: str, *, negative_prompt: str = "", fps: int | None = None, towers: Sequence[str] = ()
-    ) -> Encoding:
-        """Return the embeddings of a prompt by the named towers, or by all of them. See `AsyncEncoder.encode`."""
-        return self._loop.run(self._inner.encode(prompt, negative_prompt=negative_prompt, fps=fps, towers=towers))
-
-
-class Generator:
-    """Denoises latents under the guidance of text."""
-
-    def __init__(self, loop: Loop, inner: AsyncGenerator) -> None:
-        self._loop, self._inner = loop, inner
-
-    def describe(self) -> info_pb2.Info:
-        """Return which model is served and what it accepts."""
-        return self._loop.run(self._inner.describe())
-
-    def generate(
-        self,
-        encoding: Encoding,
-        *,
-        frames: int,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_progress: OnProgress | None = None,
-        **options: Unpack[SamplingOptions],
-    ) -> Latents:
-        """Return the latents of `frames` frames (1 is an image) of `size`, height and width in pixels."""
-        return self._loop.run(
-            self._inner.generate(encoding, frames=frames, size=size, seed=seed, on_progress=on_progress, **options)
-        )
-
-
-class Tae:
-    """Turns video into latents and back; an image is a video of one frame."""
-
-    def __init__(self, loop: Loop, inner: AsyncTae) -> None:
-        self._loop, self._inner = loop, inner
-
-    def describe(self) -> info_pb2.Info:
-        """Return which model is served and what it accepts."""
-        return self._loop.run(self._inner.describe())
-
-    def encode(self, frames: NDArray[np.uint8], *, on_progress: OnProgress | None = None) -> Latents:
-        """Return the latents of RGB frames [t h w 3]."""
-        return self._loop.run(self._inner.encode(frames, on_progress=on_progress))
-
-    def decode(self, latents: Latents, *, on_progress: OnProgress | None = None) -> NDArray[np.uint8]:
-        """Return the RGB frames [t h w 3] of latents that lie in this TAE's space."""
-        return self._loop.run(self._inner.decode(latents, on_progress=on_progress))
-
-
-class Audio:
-    """Makes the sound of videos and of words."""
-
-    def __init__(self, loop: Loop, inner: AsyncAudio) -> None:
-        self._loop, self._inner = loop, inner
-
-    def describe(self) -> info_pb2.Info:
-        """Return which model is served and what it accepts."""
-        return self._loop.run(self._inner.describe())
-
-    def generate(
-        self,
-        video: bytes | None = None,
-        *,
-        seconds: float | None = None,
-        quality: float | None = None,
-        context: bytes | None = None,
-        on_progress: OnProgress | None = None,
-        **options: Unpack[SoundOptions],
-    ) -> Heard:
-        """Return the sound of a video file, or of words, `seconds` long. See `AsyncAudio.generate`."""
-        heard = self._inner.generate(
-            video, seconds=seconds, quality=quality, context=context, on_progress=on_progress, **options
-        )
-        return self._loop.run(heard)

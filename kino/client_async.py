@@ -10,12 +10,17 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from kino.client_connections import AsyncArtifacts, Connections, typed_errors
+from kino.client_editor import AsyncEditor
 from kino.client_services import AsyncAudio, AsyncEncoder, AsyncGenerator, AsyncRewriter, AsyncTae
 from kino.client_specs import (
+    AnimateOptions,
+    EditOptions,
     FilmOptions,
     ImageOptions,
     SoundAloneOptions,
     SoundOptions,
+    edit_video,
+    image_to_video,
     sound_for_video,
     text_to_image,
     text_to_sound,
@@ -79,6 +84,7 @@ class AsyncKino:
         self.generator = AsyncGenerator(self._connections, self.artifacts)
         self.tae = AsyncTae(self._connections, self.artifacts)
         self.audio = AsyncAudio(self._connections, self.artifacts)
+        self.editor = AsyncEditor(self._connections, self.artifacts)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,9 +116,9 @@ class AsyncKino:
         Raises:
             kino.errors.KinoError: of the class that says why there is no film.
         """
-        generation = await self.generations.run(text_to_video(prompt, **options), fresh=fresh, on_change=on_change)
-        video = await self.artifacts.of(generation, "film")
-        return Film(generation, video, await self.artifacts.of(generation, "contact_sheet"))
+        return await self._film(
+            await self.generations.run(text_to_video(prompt, **options), fresh=fresh, on_change=on_change)
+        )
 
     async def image(
         self, prompt: str, *, fresh: bool = False, on_change: OnChange | None = None, **options: Unpack[ImageOptions]
@@ -142,6 +148,40 @@ class AsyncKino:
         spec = sound_for_video(uri, media_type, **options)
         generation = await self.generations.run(spec, fresh=fresh, on_change=on_change)
         return Sound(generation, await self.artifacts.of(generation, "film"))
+
+    async def edit(
+        self,
+        video: bytes | Path,
+        instruction: str,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[EditOptions],
+    ) -> Film:
+        """Return a video file, given by its bytes or its path, edited as an instruction asks; all else as in `film`."""
+        uri = await self.artifacts.upload(video, media_type)
+        spec = edit_video(uri, media_type, instruction, **options)
+        return await self._film(await self.generations.run(spec, fresh=fresh, on_change=on_change))
+
+    async def animate(
+        self,
+        image: bytes | Path,
+        prompt: str,
+        media_type: str = "image/png",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[AnimateOptions],
+    ) -> Film:
+        """Return a film that begins with a picture, given by its bytes or its path; all else as in `film`."""
+        uri = await self.artifacts.upload(image, media_type)
+        spec = image_to_video(uri, media_type, prompt, **options)
+        return await self._film(await self.generations.run(spec, fresh=fresh, on_change=on_change))
+
+    async def _film(self, generation: Generation) -> Film:
+        of = self.artifacts.of
+        return Film(generation, await of(generation, "film"), await of(generation, "contact_sheet"))
 
 
 class AsyncGenerations:

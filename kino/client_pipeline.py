@@ -3,7 +3,7 @@
 from google.protobuf.message import Message
 
 from kino.errors import InvalidArgumentError
-from kino.v1 import audio_pb2, encoder_pb2, generator_pb2, graph_pb2, rewriter_pb2, tae_pb2
+from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, generator_pb2, graph_pb2, rewriter_pb2, tae_pb2
 
 Request = (
     rewriter_pb2.RewriteRequest
@@ -12,6 +12,9 @@ Request = (
     | tae_pb2.TaeServiceEncodeRequest
     | tae_pb2.TaeServiceDecodeRequest
     | audio_pb2.AudioServiceGenerateRequest
+    | editor_pb2.InterpretRequest
+    | editor_pb2.EditRequest
+    | graph_pb2.ConformRequest
     | graph_pb2.ExportRequest
 )
 _CALLS = {

@@ -81,9 +81,35 @@ class SoundAloneOptions(SoundOptions, total=False):
     form: str
 
 
+class EditOptions(SamplingOptions, total=False):
+    """What may be said of an edit beside the instruction; what is left out is the served model's own value.
+
+    Args:
+        seed: seed of the noise, 0 to 2^63 - 1; left out, the graph draws one and tells it.
+        source_guidance: how closely to keep to the video; 1 is no more than the model does by itself.
+        new_sound: make the sound anew; otherwise the video keeps what it has.
+    """
+
+    seed: int
+    source_guidance: float
+    new_sound: bool
+
+
+class AnimateOptions(SamplingOptions, total=False):
+    """What may be said beside a picture and the prompt; as in `FilmOptions` and `EditOptions`."""
+
+    negative_prompt: str
+    seconds: float
+    fps: int
+    seed: int
+    source_guidance: float
+    verbatim: bool
+    silent: bool
+
+
 M = TypeVar("M", bound=Message)
 Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage)
-SoundProduct = TypeVar("SoundProduct", graph_pb2.SoundForVideo, graph_pb2.TextToSound)
+Plain = TypeVar("Plain", graph_pb2.SoundForVideo, graph_pb2.TextToSound, graph_pb2.EditVideo, graph_pb2.ImageToVideo)
 SOUND_FORMS = ("wav", "flac", "m4a")
 _SAMPLING = tuple(SamplingOptions.__annotations__)
 
@@ -101,7 +127,7 @@ def text_to_image(prompt: str, **options: Unpack[ImageOptions]) -> graph_pb2.Gen
 def sound_for_video(uri: str, media_type: str, **options: Unpack[SoundOptions]) -> graph_pb2.GenerationSpec:
     """Return the order for the sound of a video in the graph's store; raises as `text_to_video`."""
     product = graph_pb2.SoundForVideo(video=media_pb2.Media(media_type=media_type, uri=uri))
-    return graph_pb2.GenerationSpec(sound_for_video=_sound(product, options))
+    return graph_pb2.GenerationSpec(sound_for_video=_plain(product, options))
 
 
 def text_to_sound(**options: Unpack[SoundAloneOptions]) -> graph_pb2.GenerationSpec:
@@ -111,10 +137,25 @@ def text_to_sound(**options: Unpack[SoundAloneOptions]) -> graph_pb2.GenerationS
         if form not in SOUND_FORMS:
             raise InvalidArgumentError("form", form, f"one of {', '.join(SOUND_FORMS)}")
         product.format = graph_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{form.upper()}")
-    return graph_pb2.GenerationSpec(text_to_sound=_sound(product, options))
+    return graph_pb2.GenerationSpec(text_to_sound=_plain(product, options))
 
 
-def _sound(product: SoundProduct, options: Mapping[str, Any]) -> SoundProduct:
+def edit_video(uri: str, media_type: str, instruction: str, **options: Unpack[EditOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for an edit of a video in the graph's store; raises as `text_to_video`."""
+    product = graph_pb2.EditVideo(video=media_pb2.Media(media_type=media_type, uri=uri))
+    return graph_pb2.GenerationSpec(edit_video=_plain(product, {"instruction": instruction, **options}))
+
+
+def image_to_video(
+    uri: str, media_type: str, prompt: str, **options: Unpack[AnimateOptions]
+) -> graph_pb2.GenerationSpec:
+    """Return the order for a film that begins with a picture in the graph's store; raises as `text_to_video`."""
+    product = graph_pb2.ImageToVideo(image=media_pb2.Media(media_type=media_type, uri=uri))
+    return graph_pb2.GenerationSpec(image_to_video=_plain(product, {"prompt": prompt, **options}))
+
+
+def _plain(product: Plain, options: Mapping[str, Any]) -> Plain:
+    """Fill in a product whose fields are called as the options, but for the sampling and the form."""
     fill(product, {name: value for name, value in options.items() if name not in (*_SAMPLING, "form")})
     if any(name in options for name in _SAMPLING):
         product.sampling.CopyFrom(sampling(options))

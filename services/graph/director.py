@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from kino.errors import FailedPreconditionError, InternalError, KinoError, UnavailableError, to_status
 from kino.store import Store, digest_of
 from kino.telemetry import request_id
-from kino.v1 import graph_pb2, info_pb2, media_pb2, rewriter_pb2
+from kino.v1 import editor_pb2, graph_pb2, info_pb2, media_pb2, rewriter_pb2
 from services.graph.engine import Engine, Run, StageError, VersionChangedError
 from services.graph.export import SOFTWARE
 from services.graph.fit import check_fit
@@ -285,3 +285,5 @@ def _take_result(outcome: graph_pb2.Generation, node: Node, result: Message) -> 
         del outcome.substitutions[:]
         outcome.substitutions.extend(result.substitutions)
         outcome.rewriter_fallback_reason = result.fallback_reason
+    if isinstance(result, editor_pb2.InterpretResponse):
+        outcome.task, outcome.rewritten_prompt = result.task, result.instruction

@@ -13,7 +13,14 @@ from kino.v1 import graph_pb2, media_pb2
 from services.graph.calls import GRAPH
 from services.graph.fit import check_fit, fill_defaults
 from services.graph.pipeline import Plan, check, contents
-from services.graph.products import sound_for_video, text_to_image, text_to_sound, text_to_video
+from services.graph.products import (
+    edit_video,
+    image_to_video,
+    sound_for_video,
+    text_to_image,
+    text_to_sound,
+    text_to_video,
+)
 from services.graph.products.text import Infos
 from services.graph.rows import Order
 
@@ -22,6 +29,8 @@ _PRODUCTS: dict[str, Any] = {
     "text_to_image": text_to_image,
     "sound_for_video": sound_for_video,
     "text_to_sound": text_to_sound,
+    "edit_video": edit_video,
+    "image_to_video": image_to_video,
 }
 _KEY_BOUND = "1 to 128 printable ASCII characters"
 _SEED_RANGE = 1 << 32  # of drawn seeds: short enough to be read out
@@ -93,7 +102,7 @@ async def prepare(key: str, spec: graph_pb2.GenerationSpec, fresh: bool, describ
     return Order(key, spec, fresh, pipeline, seed, _outcome(plan), request_id.get())
 
 
-def _seed(product: bounds.Product | bounds.Sound, field: str) -> int:
+def _seed(product: bounds.Seeded, field: str) -> int:
     if product.HasField("seed"):
         return validate.seed(product.seed, field)
     return secrets.randbelow(_SEED_RANGE)

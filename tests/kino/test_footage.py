@@ -9,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from kino.footage import iter_frames, probe, read_video, transcode
 from kino.media import Limits, VideoInfo, write_video
-from tests.kino.clips import block, greys, noise, picture, tone, turned, write_pictures
+from tests.kino.clips import greys, noise, picture, turned, write_pictures, write_three_tracks
 
 
 @pytest.fixture
@@ -162,17 +162,7 @@ def test_interlaced_pictures_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_three_tracks_of_sound_are_counted_and_leave_the_pictures_alone(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "clip.mkv"), "w", "matroska") as container:
-        film = container.add_stream("ffv1", rate=25)
-        film.width, film.height, film.pix_fmt = 32, 16, "yuv420p"
-        tracks = [container.add_stream("flac", rate=48000, layout="stereo") for _ in range(3)]
-        for index, shown in enumerate(greys(5)):
-            shown.pts, shown.time_base = index, Fraction(1, 25)
-            container.mux(film.encode(shown))
-        container.mux(film.encode(None))
-        for track in tracks:
-            container.mux(track.encode(block(tone(9600))))
-            container.mux(track.encode(None))
+    write_three_tracks(tmp_path / "clip.mkv")
     assert probe(tmp_path / "clip.mkv") == VideoInfo(5, Fraction(25), 16, 32, "ffv1", 3)
     assert values(tmp_path / "clip.mkv") == [0, 1, 2, 3, 4]
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from kino import bounds, validate
-from kino.v1 import encoder_pb2, generator_pb2, graph_pb2, info_pb2, rewriter_pb2, tae_pb2
+from kino.errors import InvalidArgumentError
+from kino.v1 import audio_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, media_pb2, rewriter_pb2, tae_pb2
 
 Infos = Mapping[str, info_pb2.Info]
 
@@ -32,37 +33,56 @@ def pipeline(
     Raises:
         InvalidArgumentError: the prompt, the size or the sampling is out of bounds.
     """
-    size, limits = bounds.frame_size(product, field, infos["generator"].limits), infos["encoder"].limits
-    reader = "encoder" if product.verbatim else "rewriter"
-    prompt = _prompt(product.prompt, f"{field}.prompt", infos[reader].limits)
-    negative = _prompt(product.negative_prompt, f"{field}.negative_prompt", limits, blank=True)
+    size = bounds.frame_size(product, field, infos["generator"].limits)
+    made = encoded(product, field, infos, seed, fps)
     sampling = bounds.sampling(product.sampling, f"{field}.sampling", infos["generator"].limits)
-    encode = encoder_pb2.EncodeRequest(negative_prompt=negative, fps=fps)
     generate = generator_pb2.GenerateRequest(
         frames=frames, height=size.height, width=size.width, seed=seed, sampling=sampling
     )
-    decode = tae_pb2.TaeServiceDecodeRequest(frames=frames, fps=fps or 0)
-    nodes = [
-        graph_pb2.PipelineNode(name="encode", encode=encode),
-        graph_pb2.PipelineNode(name="generate", generate=generate),
-        graph_pb2.PipelineNode(name="decode", tae_decode=decode),
-        graph_pb2.PipelineNode(name="export", export=export),
-    ]
-    edges = [
-        edge("encode.embeddings", "generate.embeddings"),
-        edge("encode.unconditional", "generate.unconditional"),
-        edge("generate.latents", "decode.latents"),
-        edge("generate.latent_space", "decode.latent_space"),
-        edge("decode.video", "export.video"),
-    ]
+    made.nodes.add(name="generate", generate=generate)
+    made.edges.append(edge("encode.embeddings", "generate.embeddings"))
+    made.edges.append(edge("encode.unconditional", "generate.unconditional"))
+    show(made, "generate", frames, fps, export)
+    return made
+
+
+def encoded(
+    product: bounds.Product | graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int, fps: int | None
+) -> graph_pb2.Pipeline:
+    """Return rewrite -> encode, without the first step where the prompt is verbatim; the rest is as in `pipeline`."""
+    reader = "encoder" if product.verbatim else "rewriter"
+    prompt = _prompt(product.prompt, f"{field}.prompt", infos[reader].limits)
+    negative = _prompt(product.negative_prompt, f"{field}.negative_prompt", infos["encoder"].limits, blank=True)
+    encode = encoder_pb2.EncodeRequest(negative_prompt=negative, fps=fps)
+    made = graph_pb2.Pipeline()
     if product.verbatim:
         encode.prompt = prompt
-        nodes[0].encode.CopyFrom(encode)
     else:
-        rewrite = rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed)
-        nodes.insert(0, graph_pb2.PipelineNode(name="rewrite", rewrite=rewrite))
-        edges.insert(0, edge("rewrite.prompt", "encode.prompt"))
-    return graph_pb2.Pipeline(nodes=nodes, edges=edges)
+        made.nodes.add(name="rewrite", rewrite=rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed))
+        made.edges.append(edge("rewrite.prompt", "encode.prompt"))
+    made.nodes.add(name="encode", encode=encode)
+    return made
+
+
+def show(made: graph_pb2.Pipeline, source: str, frames: int, fps: int | None, export: graph_pb2.ExportRequest) -> None:
+    """Add decode -> export behind the node that gives the latents."""
+    made.nodes.add(name="decode", tae_decode=tae_pb2.TaeServiceDecodeRequest(frames=frames, fps=fps or 0))
+    made.nodes.add(name="export", export=export)
+    made.edges.append(edge(f"{source}.latents", "decode.latents"))
+    made.edges.append(edge(f"{source}.latent_space", "decode.latent_space"))
+    made.edges.append(edge("decode.video", "export.video"))
+
+
+def finish_film(made: graph_pb2.Pipeline, seed: int, silent: bool) -> graph_pb2.Pipeline:
+    """Return a film's pipeline with its outputs and, unless it is silent, with sound made of the decoded video."""
+    if not silent:
+        made.nodes.add(name="sound", sound=audio_pb2.AudioServiceGenerateRequest(seed=seed))
+        made.edges.append(edge("decode.video", "sound.video"))
+        made.edges.append(edge("sound.sound", "export.sound"))
+        made.edges.append(edge("sound.figures", "export.figures"))
+    made.outputs.add(name="film", source=port("export.media"))
+    made.outputs.add(name="contact_sheet", source=port("export.contact_sheet"))
+    return made
 
 
 def edge(source: str, target: str) -> graph_pb2.PipelineEdge:
@@ -74,6 +94,14 @@ def port(text: str) -> graph_pb2.Port:
     """Return the port that is written as `node.field`."""
     node, _, field = text.partition(".")
     return graph_pb2.Port(node=node, field=field)
+
+
+def check_media(media: media_pb2.Media, field: str, kind: str) -> None:
+    """Refuse a medium that is not there or of another kind than "video" or "image"."""
+    if media.WhichOneof("content") is None:
+        raise InvalidArgumentError(field, "", "given")
+    if media.media_type.partition("/")[0] != kind:
+        raise InvalidArgumentError(f"{field}.media_type", media.media_type, f"of the kind {kind}")
 
 
 def _prompt(text: str, field: str, limits: info_pb2.Limits, *, blank: bool = False) -> str:

@@ -1,9 +1,9 @@
 """A film of a sentence."""
 
 from kino import bounds
-from kino.v1 import audio_pb2, graph_pb2
+from kino.v1 import graph_pb2
 from services.graph.products import text
-from services.graph.products.text import Infos, edge, pipeline, port
+from services.graph.products.text import Infos, finish_film, pipeline
 
 
 def components(product: graph_pb2.TextToVideo) -> tuple[str, ...]:
@@ -26,12 +26,4 @@ def expand(product: graph_pb2.TextToVideo, field: str, infos: Infos, seed: int) 
     fps = bounds.film_fps(product, field, infos["tae"].limits)
     frames = bounds.film_frames(product, field, infos["generator"].limits.frames, fps)
     export = graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM)
-    made = pipeline(product, field, infos, seed, frames, fps, export)
-    if not product.silent:
-        made.nodes.add(name="sound", sound=audio_pb2.AudioServiceGenerateRequest(seed=seed))
-        made.edges.append(edge("decode.video", "sound.video"))
-        made.edges.append(edge("sound.sound", "export.sound"))
-        made.edges.append(edge("sound.figures", "export.figures"))
-    made.outputs.add(name="film", source=port("export.media"))
-    made.outputs.add(name="contact_sheet", source=port("export.contact_sheet"))
-    return made
+    return finish_film(pipeline(product, field, infos, seed, frames, fps, export), seed, product.silent)
