@@ -1,4 +1,4 @@
-"""The command line: `kino film`, `image`, `sound`, `serve`, `status`, `models` and `generations`.
+"""The command line: `kino film`, `image`, `sound`, `edit`, `serve`, `status`, `models` and `generations`.
 
 Starting up imports the standard library alone, so that `kino --help` is immediate; a command imports what it needs.
 """
@@ -85,7 +85,7 @@ def _as_typed(given: argparse.Namespace, error: "KinoError") -> "KinoError":
     name = {"description": "prompt"}.get(name, name)
     if name not in given:
         return error
-    is_flag = name != "prompt" or given.command.startswith("cli_sound")
+    is_flag = name not in ("prompt", "instruction") or given.command.startswith("cli_sound")
     typed = f"--{name.replace('_', '-')}" if is_flag else name
     return InvalidArgumentError(typed, error.value, error.bound, message=error.message.replace(error.field, typed, 1))
 
@@ -139,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     film = commands.add_parser("film", parents=[scripts, local, remote], help="make a film of a sentence")
     _add_order(film)
     _add_time(film)
+    film.add_argument(
+        "--image",
+        metavar="PATH",
+        help="a picture to begin with; cut to the nearest aspect there is, evenly on both sides",
+    )
+    film.add_argument("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
     film.add_argument("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
     film.set_defaults(command="cli_film:film")
     image = commands.add_parser("image", parents=[scripts, local, remote], help="make a picture of a sentence")
@@ -150,6 +156,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_sound(sound)
     sound.set_defaults(command="cli_sound:sound")
+    edit = commands.add_parser(
+        "edit", parents=[scripts, local, remote], help="change a video as an instruction asks, and nothing else of it"
+    )
+    _add_edit(edit)
+    edit.set_defaults(command="cli_edit:edit")
     serve = commands.add_parser(
         "serve", parents=[scripts, local], help="run every service and the graph on this machine"
     )
@@ -201,6 +212,16 @@ def _add_sound(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, metavar="X", help="length of a sound without a video")
     _add_sampling(parser)
     add("-o", "--out", metavar="PATH", help="MP4 for a video (NAME-sound.mp4), else .wav, .flac or .m4a (sound.wav)")
+
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="the video to be changed, any common file of up to 16 s")
+    add("instruction", metavar="INSTRUCTION", help='what to change, for example "make the ball blue"')
+    _add_sampling(parser)
+    add("--source-guidance", type=float, metavar="X", help="how closely to keep to the video")
+    add("--new-sound", action="store_true", default=None, help="make the sound anew instead of keeping it")
+    add("-o", "--out", metavar="PATH", help="MP4 (NAME-edited.mp4); its contact sheet is a PNG beside it")
 
 
 def _add_time(parser: argparse.ArgumentParser) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kino import bounds, validate
+from kino.cli_files import check_picture, media_type
 from kino.cli_local import flags_of, local_services
 from kino.cli_view import StageBars, as_json, describe_sound, print_facts, print_json
 from kino.client_async import AsyncKino
-from kino.client_specs import text_to_image, text_to_video
+from kino.client_specs import image_to_video, text_to_image, text_to_video
 from kino.errors import InvalidArgumentError
 from kino.limits import VIDEO
 from kino.v1.graph_pb2 import Generation, GenerationSpec
@@ -26,6 +27,7 @@ _OPTIONS = (
 )
 _FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
 _PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services of everything silent
+_ANIMATED = ("rewriter", "encoder", "tae", "editor", "graph")
 _LOCAL = ("preset", "models", "data")
 
 
@@ -45,24 +47,57 @@ Order = Callable[[AsyncKino, StageBars], Awaitable[Generation]]
 async def film(given: argparse.Namespace) -> int:
     """Write a film and its contact sheet, and tell how they came about."""
     prompt, options = read_prompt(given), order_options(given)
-    check(given, text_to_video(prompt, **options))
+    picture = _picture(given, prompt, options)
+    if picture is None:
+        check(given, text_to_video(prompt, **options))
     out = writable(given.out)
-    sheet = out.with_suffix(".png")
-    if sheet == out:
-        raise InvalidArgumentError("--out", given.out, "a name that does not end in .png, as the contact sheet's does")
+    sheet = sheet_of(out)
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
-        made = await kino.film(prompt, fresh=given.fresh, on_change=bars.show, **options)
+        told: dict[str, Any] = {"fresh": given.fresh, "on_change": bars.show, **options}
+        if picture is None:
+            made = await kino.film(prompt, **told)
+        else:
+            made = await kino.animate(picture, prompt, media_type(picture, "image", "image/png"), **told)
         write(out, made.video)
         write(sheet, made.contact_sheet)
         return made.generation
 
-    names = _PICTURES if given.silent else (*_PICTURES, "audio")
+    services = _PICTURES if picture is None else _ANIMATED
+    names = services if given.silent else (*services, "audio")
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
     figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
     heard = "left out, as --no-sound asks" if given.silent else describe_sound(figures)
     _tell(given, prompt, made, {"sound": heard}, {"figures": None if given.silent else as_json(figures)})
     return 0
+
+
+def _picture(given: argparse.Namespace, prompt: str, options: dict[str, Any]) -> Path | None:
+    """Return the picture that the film is to begin with, if any, once it is known to be one and the order to be sound.
+
+    Its options are those of a film but for the size, which follows the picture.
+    """
+    if given.image is None:
+        if given.source_guidance is not None:
+            raise InvalidArgumentError("--source-guidance", given.source_guidance, "left out without --image")
+        return None
+    for name in ("aspect", "size"):
+        if name in options:
+            raise InvalidArgumentError(f"--{name}", options[name], "left out where a picture gives the aspect")
+    if given.source_guidance is not None:
+        options["source_guidance"] = given.source_guidance
+    picture = Path(given.image)
+    check(given, image_to_video("", media_type(picture, "image", "image/png"), prompt, **options))
+    check_picture(picture, "--image")
+    return picture
+
+
+def sheet_of(out: Path) -> Path:
+    """Return where the contact sheet of a film goes: beside it."""
+    sheet = out.with_suffix(".png")
+    if sheet == out:
+        raise InvalidArgumentError("--out", str(out), "a name that does not end in .png, as the contact sheet's does")
+    return sheet
 
 
 async def image(given: argparse.Namespace) -> int:
@@ -211,7 +246,7 @@ def tell_facts(made: Made, facts: dict[str, str], command: str) -> None:
 def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
     """Return the command that makes the same again."""
     command = [program(), "image" if given.command.endswith("image") else "film"]
-    command += flags_again(given, _OPTIONS, seed)
+    command += flags_again(given, (*_OPTIONS, *(() if command[1] == "image" else ("image", "source_guidance"))), seed)
     return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]
 
 

@@ -1,21 +1,24 @@
 """`kino sound`: a video in and the same video with its sound out, or words in and a sound out."""
 
 import argparse
-import mimetypes
 import shlex
 from pathlib import Path
 from typing import Any
 
+from kino.cli_files import check_video, media_type
 from kino.cli_film import Made, account, check, flags_again, make, program, tell_facts, writable, write
 from kino.cli_view import StageBars, as_json, describe_sound, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import SOUND_FORMS, sound_for_video, text_to_sound
 from kino.errors import InvalidArgumentError
+from kino.limits import MIN_SOUND_FRAMES, SOUND
+from kino.media import LONG_VIDEOS
 from kino.v1.graph_pb2 import Generation
 
 _SAMPLING = ("seed", "steps", "linear_steps", "guidance")
 _OPTIONS = ("prompt", "music", "seconds", *_SAMPLING)
 _SERVICES = ("audio", "graph")
+_MAX_SECONDS = max(limits.max_seconds for limits in SOUND.values())
 
 
 async def sound(given: argparse.Namespace) -> int:
@@ -33,16 +36,16 @@ async def _of_video(given: argparse.Namespace, options: dict[str, Any]) -> Made:
     video = Path(given.video)
     if given.seconds is not None:
         raise InvalidArgumentError("--seconds", given.seconds, "left out where a video says how long it is")
-    _check_exists(video)
+    check_video(video, "VIDEO", LONG_VIDEOS, _MAX_SECONDS, MIN_SOUND_FRAMES)
     given.out = given.out or f"{video.stem}-sound.mp4"
     out = writable(given.out)
     if out.suffix.lower() != ".mp4":
         raise InvalidArgumentError("--out", given.out, "a name that ends in .mp4")
-    media_type = _media_type(video)
-    check(given, sound_for_video("", media_type, **options))
+    kind = media_type(video, "video", "video/mp4")
+    check(given, sound_for_video("", kind, **options))
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
-        made = await kino.add_sound(video, media_type, fresh=given.fresh, on_change=bars.show, **options)
+        made = await kino.add_sound(video, kind, fresh=given.fresh, on_change=bars.show, **options)
         write(out, made.data)
         return made.generation
 
@@ -68,17 +71,6 @@ async def _alone(given: argparse.Namespace, options: dict[str, Any]) -> Made:
         return made.generation
 
     return await make(given, order, {"sound": out}, _SERVICES)
-
-
-def _check_exists(video: Path) -> None:
-    if not video.is_file():
-        raise InvalidArgumentError("VIDEO", str(video), "a file that exists")
-
-
-def _media_type(video: Path) -> str:
-    """Return the type of a video by its name; what it is in truth, its bytes tell the service."""
-    guessed, _ = mimetypes.guess_type(video.name)
-    return guessed if guessed is not None and guessed.startswith("video/") else "video/mp4"
 
 
 def _tell(given: argparse.Namespace, made: Made) -> None:

@@ -50,7 +50,10 @@ LONG_VIDEOS = Limits(
 """What is read of a video frame by frame, to be heard."""
 
 EDITED_VIDEOS = Limits(max_frames=2048)
-"""What is read of a video to be edited, and of a picture: 16 s at 120 frames per second."""
+"""What is read of a video to be edited: 16 s at 120 frames per second."""
+
+PICTURES = Limits(max_pixels=40_000_000)
+"""What is read of a picture that a film begins with."""
 
 
 @dataclass(frozen=True)

@@ -655,7 +655,7 @@ class ImageToVideo(_message.Message):
     """Leave the sound out; a film with sound has at least two frames."""
     @_builtins.property
     def image(self) -> _media_pb2.Media:
-        """The picture: PNG, JPEG or WebP, of at most 1920x1088 pixels."""
+        """The picture: PNG, JPEG or WebP, of at most 40 million pixels; of an animation the first one."""
 
     @_builtins.property
     def sampling(self) -> _generator_pb2.Sampling:

@@ -14,7 +14,7 @@ from kino.errors import InvalidArgumentError
 from kino.footage import iter_frames, probe
 from kino.images import decode_image, fit_to
 from kino.limits import MAX_FPS, MIN_FPS
-from kino.media import EDITED_VIDEOS, Frames, VideoWriter
+from kino.media import EDITED_VIDEOS, PICTURES, Frames, VideoWriter
 from kino.v1 import graph_pb2, info_pb2
 from services.graph.calls import Event, progress
 
@@ -62,7 +62,7 @@ def conformed(request: graph_pb2.ConformRequest, source: BinaryIO, path: Path) -
 
 def _picture(request: graph_pb2.ConformRequest, source: BinaryIO, path: Path) -> Generator[Event, None, int]:
     yield progress(0, 1)
-    picture = decode_image(source.read(), EDITED_VIDEOS)
+    picture = decode_image(source.read(), PICTURES)
     size = nearest(picture.shape[0], picture.shape[1], list(request.sizes))
     with VideoWriter(path, _PICTURE_FPS, size.height, size.width, "ffv1") as writer:
         writer.write(_sized(picture, size, request.fit))
