@@ -45,6 +45,15 @@ def data_from_velocity(x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
     return (1 - SIGMA_MIN) * x_t + (1 - (1 - SIGMA_MIN) * t) * v
 
 
+def velocity_to_data(x_t: Tensor, x_1: Tensor, t: Tensor) -> Tensor:
+    """Velocity that leads to given data: (x_1 - (1 - sigma_min) x_t) / (1 - (1 - sigma_min) t).
+
+    That is `data_from_velocity` solved for v.
+    """
+    t = expand(t, x_t)
+    return (x_1 - (1 - SIGMA_MIN) * x_t) / (1 - (1 - SIGMA_MIN) * t)
+
+
 def logit_normal_times(count: int, generator: torch.Generator, mean: float = 0.0) -> Tensor:
     """Training times [count]: t = sigmoid(z), z ~ N(mean, 1)."""
     return torch.sigmoid(torch.randn(count, generator=generator) + mean)

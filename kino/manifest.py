@@ -30,7 +30,7 @@ class Manifest:
     """One version of one component.
 
     Args:
-        component: the network: tae, dit, ul2, byt5, metaclip, rewriter, codec, vision, t5, audio.
+        component: the network: tae, dit, ul2, byt5, metaclip, rewriter, codec, vision, t5, audio, upsampler.
         family: whose network it is: kino is ours, an adopted one's is its `model_type`.
         preset: name of the row of sizes; empty where it is of none, as an adopted one.
         config: settings of the network, as JSON knows them: lists, no tuples.

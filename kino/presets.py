@@ -10,6 +10,7 @@ from kino.models.identity import IdentityConfig
 from kino.models.lm import LmConfig
 from kino.models.tae import TaeConfig
 from kino.models.text import TowerConfig
+from kino.models.upsampler import UpsamplerConfig
 from kino.models.vision import VisionConfig
 
 IDENTITY = "identity"
@@ -25,6 +26,7 @@ class Preset:
     Args:
         towers: text towers by name; empty where the row's towers are not ours to make.
         vision, t5: what the audio generator sees and reads by; None where they are not ours to make.
+        upsampler: None in the paper's rows: of its 7B neither width nor depth is published.
         identity: what finds a face and tells whose it is; None where it is not ours to make.
     """
 
@@ -37,6 +39,7 @@ class Preset:
     vision: VisionConfig | None
     t5: TowerConfig | None
     audio: AudioConfig
+    upsampler: UpsamplerConfig | None
     video: VideoLimits
     sampler: SamplerDefaults
     sound: SoundLimits
@@ -104,6 +107,7 @@ def paper_row(name: str, width: int, layers: int, heads: int, hidden: int) -> Pr
         vision=None,
         t5=None,
         audio=PAPER_AUDIO,
+        upsampler=None,
         video=VIDEO[name],
         sampler=SAMPLERS[name],
         sound=SOUND[name],
@@ -123,6 +127,9 @@ PRESETS: dict[str, Preset] = {
         vision=VisionConfig(16, (8, 16), 16),
         t5=TowerConfig(259, 32, 1, 2, 64, 512, tokens="bytes"),
         audio=AudioConfig(32, 2, 2, 64, 8, text_width=32, video_width=16, max_latents=50),
+        upsampler=UpsamplerConfig(
+            16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2
+        ),
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
         sound=SOUND["nano"],
@@ -140,6 +147,7 @@ PRESETS: dict[str, Preset] = {
         vision=VisionConfig(48, (48, 96, 128), 128),
         t5=TowerConfig(512, 128, 2, 4, 256, 160),
         audio=AudioConfig(192, 6, 6, 768, 32, text_width=128, video_width=128, max_latents=100, video_kernel=9),
+        upsampler=UpsamplerConfig(192, 5, 576),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
         sound=SOUND["mini"],

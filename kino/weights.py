@@ -110,6 +110,7 @@ def random_manifest(component: str, preset: str) -> Manifest:
         "vision": row.vision,
         "t5": row.t5,
         "audio": row.audio,
+        "upsampler": row.upsampler,
         "identity": row.identity,
         "personalizer": row.personalizer,
         **row.towers,

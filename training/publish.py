@@ -22,6 +22,7 @@ from kino.models.identity import Identity
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
+from kino.models.upsampler import Upsampler
 from kino.models.vision import Vision
 from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
@@ -45,12 +46,13 @@ PREFIXES = {
     "codec": "",
     "vision": "vision.",
     "audio": "audio.",
+    "upsampler": "",
     "identity": "identity.",
     "personalizer": "personalizer.",
 }
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
-Network = TAE | DiT | LanguageModel | Codec | Vision | Identity | AudioDit | Tower
+Network = TAE | DiT | LanguageModel | Codec | Vision | Identity | AudioDit | Upsampler | Tower
 
 
 DATA = {
@@ -61,6 +63,7 @@ DATA = {
     "codec": "sounds of the procedural world in `training/world`",
     "vision": "frames of the procedural world in `training/world`, drawn anew for every batch",
     "t5": "sound prompts of the procedural world in `training/world`",
+    "upsampler": "clips of the procedural world in `training/world`, drawn in full HD",
     "audio": "clips with sound of the procedural world in `training/world`",
     "identity": "portraits and frames of the procedural world in `training/world`, drawn anew for every batch",
     "personalizer": "clips of people, portraits and captions of the procedural world in `training/world`",
@@ -83,6 +86,9 @@ def network(component: str, preset: Preset) -> Network:
         return Codec(preset.codec)
     if component == "audio":
         return AudioDit(preset.audio)
+    if component == "upsampler":
+        assert preset.upsampler is not None
+        return Upsampler(preset.upsampler)
     if component == "vision":
         assert preset.vision is not None
         return Vision(preset.vision)

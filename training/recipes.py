@@ -3,6 +3,7 @@
 from training.data import ClipSet, SoundSet
 from training.editor_stages import EDITOR_ROWS
 from training.generator_stages import GENERATOR_ROWS
+from training.hd_crops import HdCrops
 from training.objectives.audio import AudioSettings
 from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
@@ -10,6 +11,7 @@ from training.objectives.rewriter import RewriterSettings
 from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
+from training.objectives.upsampler import UpsamplerSettings
 from training.objectives.vision import VisionSettings
 from training.personalizer_stages import PERSONALIZER_ROWS
 from training.recipe import Recipe
@@ -179,6 +181,35 @@ ROWS = [
         matrix_rate=0.02,
         vector_rate=2e-3,
         validate_every=200,
+    ),
+    Recipe(
+        name="upsampler_nano",
+        component="upsampler",
+        settings=UpsamplerSettings(
+            "nano",
+            HdCrops("train", 4, crops=2, size=128, first_stage=32, crop=32, clip_frames=8),
+            HdCrops("held_out", 5, crops=2, size=128, first_stage=32, crop=32, clip_frames=8),
+            batch=4,
+            factors=(2.0, 4.0),
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="upsampler_mini",
+        component="upsampler",
+        settings=UpsamplerSettings("mini", HdCrops("train", 160, crops=10), HdCrops("held_out", 16, crops=2)),
+        steps=900,
+        matrix_rate=0.01,
+        vector_rate=1e-3,
+        flat=0.5,
+        storage="int8",
+        validate_every=300,
     ),
     *EDITOR_ROWS,
     *PERSONALIZER_ROWS,

@@ -14,6 +14,7 @@ from kino.flow import (
     path,
     sample,
     velocity,
+    velocity_to_data,
 )
 
 
@@ -54,6 +55,12 @@ def test_as_many_linear_steps_as_steps_is_the_uniform_schedule() -> None:
 def test_a_schedule_that_cannot_be_is_refused(steps: int, linear_steps: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         linear_quadratic(steps, linear_steps)
+
+
+def test_the_velocity_to_the_data_is_the_velocity_of_the_path(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    x_0, x_1 = pair
+    t = torch.linspace(0, 0.95, len(x_0), dtype=torch.float64)
+    torch.testing.assert_close(velocity_to_data(path(x_0, x_1, t), x_1, t), velocity(x_0, x_1))
 
 
 def test_the_path_goes_from_noise_to_almost_data(pair: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -9,6 +9,7 @@ from kino.models.dit import DiT
 from kino.models.lm import LanguageModel
 from kino.models.tae import TAE
 from kino.models.text import Tower
+from kino.models.upsampler import Upsampler
 from kino.models.vision import Vision
 from kino.presets import PRESETS, Preset
 from kino.shapes import ASPECTS, size_for_aspect
@@ -66,8 +67,20 @@ def test_no_network_of_the_smallest_row_has_a_million_parameters() -> None:
             LanguageModel(nano.rewriter),
             *map(Tower, nano.towers.values()),
             *sound_networks(nano),
+            upsampler(nano),
         ]
     assert max(map(parameters, networks)) < 1_000_000
+
+
+def test_the_shipped_upsampler_is_at_most_2_megabytes_in_8_bits() -> None:
+    with torch.device("meta"):
+        network = upsampler(PRESETS["mini"])
+    rows = sum(parameter.shape[0] for parameter in network.parameters() if parameter.ndim > 1)
+    assert parameters(network) + 4 * rows <= 2e6
+
+
+def test_an_upsampler_ships_where_its_sizes_are_published(preset: Preset) -> None:
+    assert (preset.upsampler is None) == (preset.name in ("1b", "5b", "30b"))
 
 
 def test_the_shipped_row_is_at_most_32_megabytes_in_bfloat16() -> None:
@@ -81,6 +94,11 @@ def test_what_makes_sound_takes_16_megabytes_more() -> None:
     with torch.device("meta"):
         networks = sound_networks(PRESETS["mini"])
     assert 2 * sum(map(parameters, networks)) <= 16e6
+
+
+def upsampler(preset: Preset) -> nn.Module:
+    assert preset.upsampler is not None
+    return Upsampler(preset.upsampler)
 
 
 def sound_networks(row: Preset) -> list[nn.Module]:
