@@ -7,8 +7,8 @@ from kino.limits import MIN_SOUND_FRAMES, clip_limits, editor_limits, generator_
 from kino.shapes import frames_for_seconds
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 
-Product = graph_pb2.TextToVideo | graph_pb2.TextToImage
-Film = graph_pb2.TextToVideo | graph_pb2.ImageToVideo
+Product = graph_pb2.TextToVideo | graph_pb2.TextToImage | graph_pb2.PersonalizeVideo
+Film = graph_pb2.TextToVideo | graph_pb2.ImageToVideo | graph_pb2.PersonalizeVideo
 Sourced = graph_pb2.EditVideo | graph_pb2.ImageToVideo
 Sound = graph_pb2.SoundForVideo | graph_pb2.TextToSound
 Seeded = Product | Sourced | Sound
@@ -43,7 +43,7 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
     limits = generator_limits(preset)
     frame_size(product, field, limits)
     sampling(product.sampling, f"{field}.sampling", limits)
-    if isinstance(product, graph_pb2.TextToVideo):
+    if isinstance(product, Film):
         film_frames(product, field, limits.frames, film_fps(product, field, clip_limits(preset)))
 
 

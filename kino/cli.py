@@ -144,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="a picture to begin with; cut to the nearest aspect there is, evenly on both sides",
     )
+    film.add_argument("--identity", metavar="PATH", help="a picture of the person whom the film is of")
     film.add_argument("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
     film.add_argument("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
     film.set_defaults(command="cli_film:film")

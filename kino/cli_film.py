@@ -16,7 +16,7 @@ from kino.cli_files import check_picture, media_type
 from kino.cli_local import flags_of, local_services
 from kino.cli_view import StageBars, as_json, describe_sound, print_facts, print_json
 from kino.client_async import AsyncKino
-from kino.client_specs import image_to_video, text_to_image, text_to_video
+from kino.client_specs import image_to_video, personalize_video, text_to_image, text_to_video
 from kino.errors import InvalidArgumentError
 from kino.limits import VIDEO
 from kino.v1.graph_pb2 import Generation, GenerationSpec
@@ -25,9 +25,11 @@ _OPTIONS = (
     *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
     "silent",
 )
+_OF_PICTURES = ("image", "source_guidance", "identity")
 _FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
 _PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services of everything silent
 _ANIMATED = ("rewriter", "encoder", "tae", "editor", "graph")
+_PERSONAL = ("rewriter", "encoder", "personalizer", "tae", "graph")
 _LOCAL = ("preset", "models", "data")
 
 
@@ -48,22 +50,25 @@ async def film(given: argparse.Namespace) -> int:
     """Write a film and its contact sheet, and tell how they came about."""
     prompt, options = read_prompt(given), order_options(given)
     picture = _picture(given, prompt, options)
-    if picture is None:
+    person = _person(given, prompt, options)
+    if picture is None and person is None:
         check(given, text_to_video(prompt, **options))
     out = writable(given.out)
     sheet = sheet_of(out)
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
         told: dict[str, Any] = {"fresh": given.fresh, "on_change": bars.show, **options}
-        if picture is None:
-            made = await kino.film(prompt, **told)
-        else:
+        if person is not None:
+            made = await kino.personalize(person, prompt, media_type(person, "image", "image/png"), **told)
+        elif picture is not None:
             made = await kino.animate(picture, prompt, media_type(picture, "image", "image/png"), **told)
+        else:
+            made = await kino.film(prompt, **told)
         write(out, made.video)
         write(sheet, made.contact_sheet)
         return made.generation
 
-    services = _PICTURES if picture is None else _ANIMATED
+    services = _PERSONAL if person is not None else _ANIMATED if picture is not None else _PICTURES
     names = services if given.silent else (*services, "audio")
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
     figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
@@ -89,6 +94,18 @@ def _picture(given: argparse.Namespace, prompt: str, options: dict[str, Any]) ->
     picture = Path(given.image)
     check(given, image_to_video("", media_type(picture, "image", "image/png"), prompt, **options))
     check_picture(picture, "--image")
+    return picture
+
+
+def _person(given: argparse.Namespace, prompt: str, options: dict[str, Any]) -> Path | None:
+    """Return the picture of the person of the film, if any, once it is known to be one and the order to be sound."""
+    if given.identity is None:
+        return None
+    if given.image is not None:
+        raise InvalidArgumentError("--identity", given.identity, "left out where the film begins with a picture")
+    picture = Path(given.identity)
+    check(given, personalize_video("", media_type(picture, "image", "image/png"), prompt, **options))
+    check_picture(picture, "--identity")
     return picture
 
 
@@ -246,7 +263,7 @@ def tell_facts(made: Made, facts: dict[str, str], command: str) -> None:
 def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
     """Return the command that makes the same again."""
     command = [program(), "image" if given.command.endswith("image") else "film"]
-    command += flags_again(given, (*_OPTIONS, *(() if command[1] == "image" else ("image", "source_guidance"))), seed)
+    command += flags_again(given, (*_OPTIONS, *(() if command[1] == "image" else _OF_PICTURES)), seed)
     return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]
 
 

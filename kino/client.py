@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
-from kino.client_async import AsyncGenerations, AsyncKino, Film, Image, OnChange, Sound
+from kino.client_async import AsyncKino, Film, Image, Sound
 from kino.client_connections import AsyncArtifacts
+from kino.client_generations import AsyncGenerations, OnChange
 from kino.client_loop import Loop
 from kino.client_pipeline import Pipeline
 from kino.client_services import Encoding, Heard, Latents
@@ -26,12 +27,13 @@ from kino.client_specs import (
     SoundOptions,
     edit_video,
     image_to_video,
+    personalize_video,
     sound_for_video,
     text_to_image,
     text_to_sound,
     text_to_video,
 )
-from kino.client_sync import Audio, Editor, Encoder, Generator, Rewriter, Tae
+from kino.client_sync import Audio, Editor, Encoder, Generator, Personalizer, Rewriter, Tae
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 
@@ -47,6 +49,7 @@ __all__ = [
     "Sound",
     "edit_video",
     "image_to_video",
+    "personalize_video",
     "sound_for_video",
     "text_to_image",
     "text_to_sound",
@@ -76,6 +79,7 @@ class Kino:
         self.tae = Tae(self._loop, self._kino.tae)
         self.audio = Audio(self._loop, self._kino.audio)
         self.editor = Editor(self._loop, self._kino.editor)
+        self.personalizer = Personalizer(self._loop, self._kino.personalizer)
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +155,20 @@ class Kino:
     ) -> Film:
         """Return a film that begins with a picture; Ctrl-C cancels the generation. See `AsyncKino.animate`."""
         made = self._kino.animate(image, prompt, media_type, fresh=fresh, on_change=on_change, **options)
+        return self._loop.run(made)
+
+    def personalize(
+        self,
+        image: bytes | Path,
+        prompt: str,
+        media_type: str = "image/png",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[FilmOptions],
+    ) -> Film:
+        """Return a film of the person of a picture; Ctrl-C cancels the generation. See `AsyncKino.personalize`."""
+        made = self._kino.personalize(image, prompt, media_type, fresh=fresh, on_change=on_change, **options)
         return self._loop.run(made)
 
 

@@ -3,7 +3,16 @@
 from google.protobuf.message import Message
 
 from kino.errors import InvalidArgumentError
-from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, generator_pb2, graph_pb2, rewriter_pb2, tae_pb2
+from kino.v1 import (
+    audio_pb2,
+    editor_pb2,
+    encoder_pb2,
+    generator_pb2,
+    graph_pb2,
+    personalizer_pb2,
+    rewriter_pb2,
+    tae_pb2,
+)
 
 Request = (
     rewriter_pb2.RewriteRequest
@@ -14,6 +23,8 @@ Request = (
     | audio_pb2.AudioServiceGenerateRequest
     | editor_pb2.InterpretRequest
     | editor_pb2.EditRequest
+    | personalizer_pb2.IdentifyRequest
+    | personalizer_pb2.PersonalizeRequest
     | graph_pb2.ConformRequest
     | graph_pb2.ExportRequest
 )

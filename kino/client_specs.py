@@ -108,7 +108,7 @@ class AnimateOptions(SamplingOptions, total=False):
 
 
 M = TypeVar("M", bound=Message)
-Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage)
+Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage, graph_pb2.PersonalizeVideo)
 Plain = TypeVar("Plain", graph_pb2.SoundForVideo, graph_pb2.TextToSound, graph_pb2.EditVideo, graph_pb2.ImageToVideo)
 SOUND_FORMS = ("wav", "flac", "m4a")
 _SAMPLING = tuple(SamplingOptions.__annotations__)
@@ -152,6 +152,14 @@ def image_to_video(
     """Return the order for a film that begins with a picture in the graph's store; raises as `text_to_video`."""
     product = graph_pb2.ImageToVideo(image=media_pb2.Media(media_type=media_type, uri=uri))
     return graph_pb2.GenerationSpec(image_to_video=_plain(product, {"prompt": prompt, **options}))
+
+
+def personalize_video(
+    uri: str, media_type: str, prompt: str, **options: Unpack[FilmOptions]
+) -> graph_pb2.GenerationSpec:
+    """Return the order for a film of the person of a picture in the graph's store; raises as `text_to_video`."""
+    product = graph_pb2.PersonalizeVideo(image=media_pb2.Media(media_type=media_type, uri=uri))
+    return graph_pb2.GenerationSpec(personalize_video=_product(product, prompt, options))
 
 
 def _plain(product: Plain, options: Mapping[str, Any]) -> Plain:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kino.client_editor import AsyncEditor
 from kino.client_loop import Loop
+from kino.client_personalizer import AsyncPersonalizer
 from kino.client_services import (
     AsyncAudio,
     AsyncEncoder,
@@ -20,7 +21,7 @@ from kino.client_services import (
     OnProgress,
 )
 from kino.client_specs import SamplingOptions, SoundOptions
-from kino.v1 import editor_pb2, info_pb2, rewriter_pb2
+from kino.v1 import editor_pb2, info_pb2, personalizer_pb2, rewriter_pb2
 
 
 class Rewriter:
@@ -166,3 +167,35 @@ class Editor:
                 **options,
             )
         )
+
+
+class Personalizer:
+    """Says who is in a picture, and makes latents of that person."""
+
+    def __init__(self, loop: Loop, inner: AsyncPersonalizer) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def identify(self, image: bytes, media_type: str = "image/png") -> personalizer_pb2.IdentifyResponse:
+        """Return who is in a picture of one person, and where the face is."""
+        return self._loop.run(self._inner.identify(image, media_type))
+
+    def personalize(
+        self,
+        encoding: Encoding,
+        person: personalizer_pb2.IdentifyResponse,
+        *,
+        frames: int,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Latents:
+        """Return latents of a video of a person. See `AsyncPersonalizer.personalize`."""
+        made = self._inner.personalize(
+            encoding, person, frames=frames, size=size, seed=seed, on_progress=on_progress, **options
+        )
+        return self._loop.run(made)

@@ -77,7 +77,7 @@ class IdentifyRequest(_message.Message):
     """How the tokens come back."""
     @_builtins.property
     def image(self) -> _media_pb2.Media:
-        """The picture: PNG, JPEG or WebP, of at most 1920x1088 pixels."""
+        """The picture: PNG, JPEG or WebP, of at most 40 million pixels; of an animation the first one."""
 
     def __init__(
         self,

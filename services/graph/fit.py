@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import audio_pb2, editor_pb2, generator_pb2, graph_pb2, info_pb2, tensor_pb2
+from kino.v1 import audio_pb2, editor_pb2, generator_pb2, graph_pb2, info_pb2, personalizer_pb2, tensor_pb2
 from services.graph.pipeline import Node, Plan
+
+Denoising = generator_pb2.GenerateRequest | editor_pb2.EditRequest | personalizer_pb2.PersonalizeRequest
 
 _CHECKPOINT_SECONDS = 2.0  # of work is what a crash costs, and a step
 
@@ -40,6 +42,8 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
             request.delivery = tensor_pb2.DELIVERY_STORE  # type: ignore[attr-defined]
         if isinstance(request, generator_pb2.GenerateRequest):
             _fill_sampling(request, infos["generator"].limits)
+        if isinstance(request, personalizer_pb2.PersonalizeRequest):
+            _fill_sampling(request, infos["personalizer"].limits)
         if isinstance(request, editor_pb2.EditRequest):
             _fill_sampling(request, infos["editor"].limits)
             if not request.HasField("source_guidance"):
@@ -48,7 +52,7 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
             _fill_sound(request.sampling, infos["audio"].limits)
 
 
-def _fill_sampling(request: generator_pb2.GenerateRequest | editor_pb2.EditRequest, limits: info_pb2.Limits) -> None:
+def _fill_sampling(request: Denoising, limits: info_pb2.Limits) -> None:
     sampling = request.sampling
     if not sampling.HasField("steps"):
         sampling.steps = limits.steps.default_value

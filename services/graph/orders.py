@@ -16,6 +16,7 @@ from services.graph.pipeline import Plan, check, contents
 from services.graph.products import (
     edit_video,
     image_to_video,
+    personalize_video,
     sound_for_video,
     text_to_image,
     text_to_sound,
@@ -31,6 +32,7 @@ _PRODUCTS: dict[str, Any] = {
     "text_to_sound": text_to_sound,
     "edit_video": edit_video,
     "image_to_video": image_to_video,
+    "personalize_video": personalize_video,
 }
 _KEY_BOUND = "1 to 128 printable ASCII characters"
 _SEED_RANGE = 1 << 32  # of drawn seeds: short enough to be read out

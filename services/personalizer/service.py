@@ -13,7 +13,7 @@ from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError
 from kino.images import decode_image
 from kino.limits import generator_limits
-from kino.media import Frames, Limits
+from kino.media import PICTURES, Frames
 from kino.presets import IDENTITY, PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
@@ -119,9 +119,9 @@ class PersonalizerServicer(PersonalizerServiceServicer):
         return info
 
     def _picture(self, request: IdentifyRequest) -> Frames:
-        limits, remote = Limits(), Remote(self.config.fetch_urls)
+        remote = Remote(self.config.fetch_urls)
         with wire.open_media(request.image, "image", ("image",), store=self.store, remote=remote) as file:
-            return decode_image(file.read(), limits)
+            return decode_image(file.read(), PICTURES)
 
     def _identity(self, request: PersonalizeRequest) -> NDArray[np.float32]:
         """Return the tokens of the request's identity, which has to be of the encoder that the model was trained on."""

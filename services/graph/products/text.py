@@ -47,9 +47,18 @@ def pipeline(
 
 
 def encoded(
-    product: bounds.Product | graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int, fps: int | None
+    product: bounds.Product | graph_pb2.ImageToVideo,
+    field: str,
+    infos: Infos,
+    seed: int,
+    fps: int | None,
+    person: bool = False,
 ) -> graph_pb2.Pipeline:
-    """Return rewrite -> encode, without the first step where the prompt is verbatim; the rest is as in `pipeline`."""
+    """Return rewrite -> encode, without the first step where the prompt is verbatim; the rest is as in `pipeline`.
+
+    Args:
+        person: rewrite the prompt as one about the person of a picture.
+    """
     reader = "encoder" if product.verbatim else "rewriter"
     prompt = _prompt(product.prompt, f"{field}.prompt", infos[reader].limits)
     negative = _prompt(product.negative_prompt, f"{field}.negative_prompt", infos["encoder"].limits, blank=True)
@@ -58,7 +67,7 @@ def encoded(
     if product.verbatim:
         encode.prompt = prompt
     else:
-        made.nodes.add(name="rewrite", rewrite=rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed))
+        made.nodes.add(name="rewrite", rewrite=rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed, person=person))
         made.edges.append(edge("rewrite.prompt", "encode.prompt"))
     made.nodes.add(name="encode", encode=encode)
     return made
