@@ -18,6 +18,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "encoder": ("ul2", "byt5", "metaclip"),
     "generator": ("dit",),
     "audio": ("audio", "codec", "vision", "t5"),
+    "personalizer": ("personalizer", "identity"),
     "graph": (),
 }
 """The components of the registry that a service loads, where these are others than the one of its own name."""
