@@ -104,6 +104,7 @@ EDITOR_ROWS = [
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.6,
+        storage="int8",
         validate_every=100,
         checkpoint_every=40,
     ),
