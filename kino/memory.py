@@ -10,6 +10,10 @@ _STATES = 8
 """Activations of a block's width that live at once: residual, norm, query, key, value, attention, two of rotation."""
 _HIDDEN = 2
 """Activations of the feed-forward's width that live at once, before and after its non-linearity."""
+_STAGE = 5
+"""Activations of an autoencoder's last stage that live at once: residual, norm, convolution, its padding, output."""
+_RGB = 2 * 3
+"""Numbers of a pixel that is done, and of its copy."""
 
 
 def tokens(config: Mapping[str, Any], extent: Grid) -> int:
@@ -35,3 +39,15 @@ def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, i
     width = config["num_attention_heads"] * config["attention_head_dim"]
     hidden = config.get("ffn_dim") or round(config.get("mlp_ratio", 4.0) * width)
     return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden)
+
+
+def decode_bytes(config: Mapping[str, Any], frames: int, height: int, width: int, itemsize: int) -> int:
+    """Most bytes that an autoencoder holds at once beside its weights while it makes so many frames.
+
+    Its last stage is the widest part: it works on every pixel, or on every patch of them.
+    """
+    names = ("decoder_base_dim", "base_dim", "decoder_block_out_channels", "block_out_channels")
+    found = next(config[name] for name in names if config.get(name))
+    channels = found[0] if isinstance(found, list | tuple) else found
+    patch = config.get("patch_size") or 1
+    return itemsize * frames * height * width * (_STAGE * channels // patch**2 + _RGB)

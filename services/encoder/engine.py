@@ -1,8 +1,8 @@
 """Turns prompts into the embeddings that a generator reads, by three text towers. Text in, arrays out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,54 @@ from kino.weights import RANDOM_PRESETS, find, open_network
 
 Rows = Mapping[str, NDArray[np.float32]]
 """Embeddings [n d] of one text, by tower."""
+
+
+class Space(NamedTuple):
+    """The space of one tower's rows: its digest, their width, and how many one text becomes at most."""
+
+    digest: str
+    width: int
+    max_rows: int
+
+
+class Engine(Protocol):
+    """What the service needs of an engine, whatever family of models it holds."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version that is served, the first of several."""
+
+    @property
+    def preset(self) -> str:
+        """Name of its row of sizes, empty where it is of none."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that encodes."""
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """The spaces of the towers by their names."""
+
+    @property
+    def runtime(self) -> str:
+        """What computes."""
+
+    @property
+    def states_fps(self) -> bool:
+        """Whether the text says the frame rate."""
+
+    def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
+        """The embeddings of a text, float32 [n d] by tower; n is 0 where a tower has nothing to read.
+
+        Args:
+            prompt: empty for the text that guidance moves away from.
+            fps: frame rate to state before a prompt that is not empty.
+            towers: which towers to run, all of them if none is named.
+
+        Raises:
+            ValueError: there is no such tower, one is named twice, or a frame rate is given where the text says none.
+        """
 
 
 class TextTower(Protocol):
@@ -71,6 +119,7 @@ class EncoderEngine:
     def __init__(
         self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
     ) -> None:
+        self.preset, self.states_fps = preset, True
         self.manifests: dict[str, Manifest] = {}
         self.runtimes: dict[str, Runtime] = {}
         self.towers: dict[str, TextTower] = {}
@@ -83,32 +132,46 @@ class EncoderEngine:
             self.runtimes[name] = place(tower.network, manifest, registry, runtime, device)
 
     @property
+    def manifest(self) -> Manifest:
+        """The first tower's version."""
+        return next(iter(self.manifests.values()))
+
+    @property
+    def runtime(self) -> str:
+        """What computes, both with a comma between where the towers differ."""
+        return ", ".join(sorted(set(self.runtimes.values())))
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """The spaces of the towers."""
+        return {
+            name: Space(self.manifests[name].digest, tower.config.width, tower.config.max_rows)
+            for name, tower in self.towers.items()
+        }
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the digests of the towers' versions, in the order of the preset."""
         return sha256("".join(manifest.digest for manifest in self.manifests.values()).encode()).hexdigest()
 
     @torch.inference_mode()
     def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
-        """The embeddings of a text, float32 [n d] by tower; n is 0 where a tower has nothing to read.
-
-        Args:
-            prompt: empty for the text that guidance moves away from.
-            fps: frame rate to state before a prompt that is not empty.
-            towers: which towers to run, all of them if none is named.
-
-        Raises:
-            ValueError: there is no such tower, or one is named twice.
-        """
-        for name in towers:
-            if name not in self.towers:
-                raise ValueError(f"towers is {name!r}, must be among {', '.join(self.towers)}")
-            if towers.count(name) > 1:
-                raise ValueError(f"towers is {name!r} twice, must be each tower at most once")
+        """The embeddings of a text; see `Engine`."""
+        check_towers(towers, self.towers)
         text = with_frame_rate(prompt, fps) if prompt and fps is not None else prompt
         rows = {}
         for name in towers or self.towers:
             rows[name] = self.towers[name](text).cpu().numpy()
         return rows
+
+
+def check_towers(named: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a tower that is not there or is named twice; raises `ValueError`."""
+    for name in named:
+        if name not in known:
+            raise ValueError(f"towers is {name!r}, must be among {', '.join(known)}")
+        if named.count(name) > 1:
+            raise ValueError(f"towers is {name!r} twice, must be each tower at most once")
 
 
 def _open(name: str, preset: str, version: str, registry: Registry) -> tuple[Manifest, OwnTower | AdoptedTower]:

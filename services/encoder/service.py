@@ -15,7 +15,8 @@ from kino.v1 import encoder_pb2, encoder_pb2_grpc
 from kino.v1.info_pb2 import TextSpace
 from kino.wire import encode
 from services.description import part, text_limits
-from services.encoder.engine import EncoderEngine, Rows
+from services.encoder.engine import Engine, Rows
+from services.encoder.families.table import open_engine
 from services.service import ServiceConfig
 
 add_to_server = encoder_pb2_grpc.add_EncoderServiceServicer_to_server
@@ -29,7 +30,7 @@ def create(config: ServiceConfig) -> "EncoderServicer":
 class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     """Encodes prompts, one at a time."""
 
-    _engine: EncoderEngine
+    _engine: Engine
     _store: Store
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -42,7 +43,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         config, registry = self.config, Registry(self.config.models)
         self._store = await asyncio.to_thread(open_store, config.store)
         self._engine = await asyncio.to_thread(
-            EncoderEngine, config.preset, config.version, registry, config.device, config.runtime
+            open_engine, config.preset, config.version, registry, config.device, config.runtime
         )
 
     async def stop(self) -> None:
@@ -56,14 +57,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncoderServiceDescribeResponse:
         """Tell which towers are served."""
         engine = self._engine
-        runtimes = ", ".join(sorted(set(engine.runtimes.values())))
-        info = part("encoder", next(iter(engine.manifests.values())), self.config.device, runtimes)
-        info.digest, info.preset = engine.digest, self.config.preset
-        for name, tower in engine.towers.items():
-            digest, width, most = engine.manifests[name].digest, tower.config.width, tower.config.max_rows
+        info = part("encoder", engine.manifest, self.config.device, engine.runtime)
+        info.digest, info.preset = engine.digest, engine.preset
+        for name, (digest, width, most) in engine.spaces.items():
             info.text_spaces.append(TextSpace(tower=name, digest=digest, width=width, max_tokens=most))
         info.limits.CopyFrom(text_limits(self.config.queue))
-        info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS
+        if engine.states_fps:
+            info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS
         return encoder_pb2.EncoderServiceDescribeResponse(info=info)
 
     async def Encode(
@@ -91,7 +91,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             encoder_pb2.Embedding(
                 tower=name,
                 embeddings=encode(array, delivery=request.delivery, store=self._store),
-                text_space=self._engine.manifests[name].digest,
+                text_space=self._engine.spaces[name].digest,
             )
             for name, array in rows.items()
         ]

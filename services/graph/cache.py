@@ -71,7 +71,7 @@ class StageCache:
         return None if value is None else generator_pb2.Checkpoint.FromString(value)
 
     def _forget_sample(self, before: generator_pb2.Checkpoint | None, after: Message) -> None:
-        """Delete a sample, and the history beside it, unless what comes after is the same; who shared it begins anew."""
+        """Delete a sample and the history beside it unless what comes after is the same; who shared it begins anew."""
         for uri in set(_uris(before)) - set(_uris(after)) if before is not None else ():
             try:
                 self._store.delete(uri)

@@ -1,6 +1,7 @@
 """Turns frames into normalised latents and back, tile by tile in time. Arrays in, arrays out."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,14 +10,51 @@ from numpy.typing import NDArray
 
 from kino.devices import reserve
 from kino.exported import place
+from kino.limits import preset_clips
+from kino.manifest import Manifest
 from kino.models.tae import TAE
 from kino.presets import Preset
 from kino.registry import Registry
-from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION, latent_frames
+from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION, Clips
 from kino.weights import open_network
 
 Frames = NDArray[np.uint8]
 Latents = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """What the service needs of an engine, whatever family of models it holds."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version that is served."""
+
+    @property
+    def clips(self) -> Clips:
+        """How its latents lie, and which clips it takes."""
+
+    @property
+    def runtime(self) -> str:
+        """What computes."""
+
+    def encode(self, frames: Frames) -> Iterator[Latents]:
+        """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of latents, float32 [c t h w].
+
+        Raises:
+            ValueError: type, rank or size is wrong; field, value and bound are named.
+            MemoryError: the device has no room for a tile of this size.
+        """
+
+    def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
+        """Check latents float32 [c t h w], and return the iterator over consecutive pieces of video, uint8 [t h w 3].
+
+        Args:
+            frames: of the video, as many as the latent frames stand for, or fewer of the last of them.
+
+        Raises:
+            ValueError: type, shape or an element is wrong, or the frames do not fit; field, value and bound are named.
+            MemoryError: the device has no room for a tile of this size.
+        """
 
 
 class TaeEngine:
@@ -37,42 +75,19 @@ class TaeEngine:
         self.manifest, self.preset, self.network = open_network(
             "tae", preset, version, registry, lambda row: TAE(row.tae)
         )
+        self.clips = preset_clips(preset, self.preset.tae.latent_channels)
         self.runtime = place(self.network, self.manifest, registry, runtime, device)
 
     def encode(self, frames: Frames) -> Iterator[Latents]:
-        """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of latents, float32 [c t h w].
-
-        Raises:
-            ValueError: type, rank or size is wrong; field, value and bound are named.
-            MemoryError: the device has no room for a tile of this size.
-        """
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-            raise ValueError(f"frames is {frames.dtype} {list(frames.shape)}, must be uint8 [t h w 3]")
-        num_frames, height, width, _ = frames.shape
-        self.preset.video.grid(num_frames, height, width)
-        self._reserve(height, width)
+        """Check frames, and return the iterator over consecutive pieces of latents; see `Engine`."""
+        check_frames(frames, self.clips)
+        self._reserve(*frames.shape[1:3])
         return self._encode(frames)
 
     def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
-        """Check latents float32 [c t h w], and return the iterator over consecutive pieces of video, uint8 [t h w 3].
-
-        Args:
-            frames: of the video, at most 8 for each latent frame and more than one latent frame fewer would hold.
-
-        Raises:
-            ValueError: type, shape or an element is wrong, or the frames do not fit; field, value and bound are named.
-            MemoryError: the device has no room for a tile of this size.
-        """
-        channels = self.preset.tae.latent_channels
-        if latents.dtype != np.float32 or latents.ndim != 4 or latents.shape[0] != channels:
-            raise ValueError(f"latents is {latents.dtype} {list(latents.shape)}, must be float32 [{channels} t h w]")
-        if not np.isfinite(latents).all():
-            raise ValueError("latents is partly NaN or infinite, must be finite")
-        _, length, height, width = latents.shape
-        self.preset.video.grid(frames, height * SPATIAL_COMPRESSION, width * SPATIAL_COMPRESSION)
-        if latent_frames(frames) != length:
-            first, last = (length - 1) * TEMPORAL_COMPRESSION + 1, length * TEMPORAL_COMPRESSION
-            raise ValueError(f"frames is {frames}, must be from {first} to {last} for {length} latent frames")
+        """Check latents, and return the iterator over consecutive pieces of video; see `Engine`."""
+        check_latents(latents, frames, self.clips)
+        height, width = latents.shape[2:]
         self._reserve(height * SPATIAL_COMPRESSION, width * SPATIAL_COMPRESSION)
         return self._decode(latents, frames)
 
@@ -101,3 +116,24 @@ def _finite(latents: Latents) -> Latents:
     if not np.isfinite(latents).all():
         raise FloatingPointError("the latents are not finite")
     return latents
+
+
+def check_frames(frames: Frames, clips: Clips) -> None:
+    """Refuse frames of another type or rank, or out of the bounds; raises `ValueError`."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(f"frames is {frames.dtype} {list(frames.shape)}, must be uint8 [t h w 3]")
+    num_frames, height, width, _ = frames.shape
+    clips.grid(num_frames, height, width)
+
+
+def check_latents(latents: Latents, frames: int, clips: Clips) -> None:
+    """Refuse latents of another type or shape or not finite, or that stand for other frames; raises `ValueError`."""
+    if latents.dtype != np.float32 or latents.ndim != 4 or latents.shape[0] != clips.channels:
+        raise ValueError(f"latents is {latents.dtype} {list(latents.shape)}, must be float32 [{clips.channels} t h w]")
+    if not np.isfinite(latents).all():
+        raise ValueError("latents is partly NaN or infinite, must be finite")
+    _, length, height, width = latents.shape
+    clips.grid(frames, height * clips.spatial, width * clips.spatial)
+    first, last = clips.video_frames(max(1, length))
+    if not length or not first <= frames <= last:
+        raise ValueError(f"frames is {frames}, must be from {first} to {last} for {length} latent frames")

@@ -15,12 +15,12 @@ from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError, InvalidArgumentError
 from kino.footage import read_video
 from kino.images import decode_image
-from kino.limits import MAX_FPS, MIN_FPS, clip_limits
+from kino.limits import MAX_FPS, MIN_FPS, limits_of
 from kino.media import MEDIA_TYPES, Limits, VideoWriter
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
-from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
+from kino.shapes import Clips
 from kino.store import Store, open_store
 from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
@@ -40,7 +40,8 @@ from kino.v1.tae_pb2_grpc import TaeServiceServicer, add_TaeServiceServicer_to_s
 from kino.v1.tensor_pb2 import DTYPE_UINT8
 from services import description
 from services.service import ServiceConfig
-from services.tae.engine import Frames, Latents, TaeEngine
+from services.tae.engine import Engine, Frames, Latents
+from services.tae.families.table import open_engine
 
 add_to_server = add_TaeServiceServicer_to_server
 
@@ -54,7 +55,7 @@ def create(config: ServiceConfig) -> "TaeServicer":
 class TaeServicer(TaeServiceServicer):
     """The TAE's calls; one is on the device, the others wait their turn."""
 
-    engine: TaeEngine
+    engine: Engine
     store: Store
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -66,7 +67,7 @@ class TaeServicer(TaeServiceServicer):
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
         self.engine = await asyncio.to_thread(
-            TaeEngine, config.preset, config.version, Registry(config.models), config.device, config.runtime
+            open_engine, config.preset, config.version, Registry(config.models), config.device, config.runtime
         )
 
     async def stop(self) -> None:
@@ -84,7 +85,7 @@ class TaeServicer(TaeServiceServicer):
         frames, fps = await asyncio.to_thread(self._source, request)
         num_frames, height, width, _ = frames.shape
         pieces: list[Latents] = []
-        tiles = _encoded(self.engine.encode(frames), pieces, num_frames)
+        tiles = _encoded(self.engine.encode(frames), pieces, num_frames, self.engine.clips)
         async with aclosing(self._turn(tiles, num_frames)) as turn:
             async for progress in turn:
                 yield TaeServiceEncodeResponse(progress=progress)
@@ -108,7 +109,7 @@ class TaeServicer(TaeServiceServicer):
         fps = self._check_decode(request)
         latents = await asyncio.to_thread(self._latents, request)
         pieces = self.engine.decode(latents, request.frames)
-        height, width = (side * SPATIAL_COMPRESSION for side in latents.shape[2:])
+        height, width = (side * self.engine.clips.spatial for side in latents.shape[2:])
         kept: list[Frames] = []
         with TemporaryDirectory(prefix="kino-tae-") as folder:
             path = Path(folder) / "video.mkv"
@@ -134,10 +135,11 @@ class TaeServicer(TaeServiceServicer):
                     yield Progress(phase=PHASE_RUNNING, step=done, of=frames, seconds=seconds)
 
     def _info(self) -> Info:
-        manifest, preset = self.engine.manifest, self.engine.preset
+        manifest, clips = self.engine.manifest, self.engine.clips
         info = description.part("tae", manifest, self.config.device, self.engine.runtime)
-        info.latent_space.CopyFrom(description.latent_space(manifest.digest, preset.tae.latent_channels))
-        info.limits.CopyFrom(clip_limits(preset.name))
+        space = description.latent_space(manifest.digest, clips.channels, clips.temporal, clips.spatial)
+        info.latent_space.CopyFrom(space)
+        info.limits.CopyFrom(limits_of(clips))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
@@ -148,8 +150,8 @@ class TaeServicer(TaeServiceServicer):
             return wire.decode(request.frames, "frames", axes, dtypes=(DTYPE_UINT8,), store=self.store), 0.0
         if request.WhichOneof("source") is None:
             raise InvalidArgumentError("source", "", "a video or frames")
-        video = self.engine.preset.video
-        limits = Limits(max_pixels=video.max_area, max_frames=video.max_frames)
+        clips = self.engine.clips
+        limits = Limits(max_pixels=clips.max_area, max_frames=clips.max_frames)
         remote = Remote(self.config.fetch_urls)
         with wire.open_media(request.video, "video", ("video", "image"), store=self.store, remote=remote) as file:
             if request.video.media_type.startswith("image/"):
@@ -167,12 +169,12 @@ class TaeServicer(TaeServiceServicer):
         if request.output not in DecodeOutput.values():
             raise InvalidArgumentError("output", request.output, f"one of {', '.join(DecodeOutput.keys())}")
         if request.output == DECODE_OUTPUT_FRAMES or (request.frames == 1 and not request.fps):
-            return Fraction(self.engine.preset.video.fps)
+            return Fraction(self.engine.clips.fps)
         validate.real(request.fps, "fps", MIN_FPS, MAX_FPS)
         return Fraction(request.fps).limit_denominator(1001)
 
     def _latents(self, request: TaeServiceDecodeRequest) -> Latents:
-        axes = f"{self.engine.preset.tae.latent_channels} t h w"
+        axes = f"{self.engine.clips.channels} t h w"
         latents: Latents = wire.decode(request.latents, "latents", axes, store=self.store)
         return latents
 
@@ -187,11 +189,11 @@ class TaeServicer(TaeServiceServicer):
             result.video.CopyFrom(wire.make_media(path, media_type, delivery=request.delivery, store=self.store))
 
 
-def _encoded(tiles: Iterator[Latents], pieces: list[Latents], frames: int) -> Iterator[int]:
+def _encoded(tiles: Iterator[Latents], pieces: list[Latents], frames: int, clips: Clips) -> Iterator[int]:
     """Keep the latents of each tile, and yield how many frames are done."""
     for tile in tiles:
         pieces.append(tile)
-        yield min(frames, TEMPORAL_COMPRESSION * sum(piece.shape[1] for piece in pieces))
+        yield min(frames, clips.video_frames(sum(piece.shape[1] for piece in pieces))[1])
 
 
 def _kept(tiles: Iterator[Frames], pieces: list[Frames]) -> Iterator[int]:

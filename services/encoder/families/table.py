@@ -1,0 +1,30 @@
+"""The encoder's families: one row each."""
+
+from kino.families import TOWERS, is_published
+from kino.registry import Registry
+from kino.weights import RANDOM_PRESETS
+from services.encoder.engine import EncoderEngine, Engine
+from services.encoder.families.flux import Flux
+from services.encoder.families.hunyuan import Hunyuan
+from services.encoder.families.t5 import CogVideoX, Ltx, Mochi, Wan
+from services.encoder.families.text import Texts
+from services.encoder.published import PublishedEncoder
+
+TEXTS: dict[str, type[Texts]] = {
+    "cogvideox": CogVideoX,
+    "flux": Flux,
+    "hunyuan": Hunyuan,
+    "ltx": Ltx,
+    "mochi": Mochi,
+    "wan": Wan,
+}
+
+
+def open_engine(preset: str, version: str, registry: Registry, device: str, runtime: str) -> Engine:
+    """The engine of a version: of our own towers, or of a published pipeline's, which compute by torch."""
+    names = () if version in RANDOM_PRESETS else (*registry.versions(TOWERS), *registry.aliases(TOWERS))
+    if version in names:
+        manifest = registry.resolve(TOWERS, version)
+        if is_published(manifest):
+            return PublishedEncoder(TEXTS[manifest.family], manifest, registry, device)
+    return EncoderEngine(preset, version, registry, device, runtime)

@@ -1,0 +1,52 @@
+"""What a family's text encoders offer: the rows of a text by tower, as the family's own pipeline makes them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kino.parts import Parts
+
+
+class Texts(ABC):
+    """The text encoders of a published pipeline on one device.
+
+    A text goes through each of them alone, padded as its pipeline pads it, because the padding decides the last bits.
+    """
+
+    def __init__(self, parts: Parts, device: torch.device) -> None:
+        self.device, self.settings = device, parts.settings
+        self.networks: dict[str, Any] = {}
+        self.tokenizers: dict[str, Any] = {}
+        for name in parts.settings.parts:
+            if name.startswith("text_encoder"):
+                self.networks[name] = parts.network(name).to(device)
+                self.tokenizers[name] = parts.tokenizer(name.replace("text_encoder", "tokenizer"))
+
+    @abstractmethod
+    def encode(self, text: str) -> Mapping[str, Tensor]:
+        """The rows [n d] of a text by tower; an empty one is what guidance moves away from."""
+
+    def tokens(self, part: str, text: str, length: int) -> tuple[Tensor, Tensor]:
+        """The ids [1 length] of a text, cut or padded, and which of them are no padding."""
+        made = self.tokenizers[part](
+            [text], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        return made.input_ids.to(self.device), made.attention_mask.to(self.device)
+
+
+class Clip:
+    """The pooled row of a CLIP text encoder."""
+
+    LENGTH = 77
+
+    def __init__(self, texts: Texts, part: str) -> None:
+        self.texts, self.part = texts, part
+
+    def __call__(self, text: str) -> Tensor:
+        """The row [1 d] of a text."""
+        ids, _ = self.texts.tokens(self.part, text, self.LENGTH)
+        pooled: Tensor = self.texts.networks[self.part](ids, output_hidden_states=False).pooler_output
+        return pooled

@@ -1,0 +1,43 @@
+"""Turns prompts into the embeddings that a published model reads, by its own text encoders. Text in, arrays out."""
+
+from collections.abc import Sequence
+
+import torch
+
+from kino.manifest import Manifest
+from kino.parts import Parts
+from kino.registry import Registry
+from services.encoder.engine import Rows, Space, check_towers
+from services.encoder.families.text import Texts
+
+
+class PublishedEncoder:
+    """A family's text encoders on one device.
+
+    Args:
+        family: its text encoders.
+        device: as torch names it.
+    """
+
+    runtime, preset, states_fps = "torch", "", False
+
+    def __init__(self, family: type[Texts], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+        self.manifest = manifest
+        self.texts = family(Parts(manifest, registry), torch.device(device))
+        self.spaces = {
+            tower: Space(manifest.digest, width, rows) for tower, (rows, width) in self.texts.settings.texts.items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the version."""
+        return self.manifest.digest
+
+    @torch.inference_mode()
+    def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
+        """The embeddings of a text; see `Engine`."""
+        check_towers(towers, self.spaces)
+        if fps is not None:
+            raise ValueError(f"fps is {fps}, must be left out: the texts of these models say no frame rate")
+        made = self.texts.encode(prompt)
+        return {name: made[name].float().cpu().numpy() for name in towers or self.spaces}

@@ -1,0 +1,78 @@
+"""Turns frames into normalised latents and back with the autoencoder of a published pipeline. Arrays in, arrays out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from kino.devices import reserve
+from kino.manifest import Manifest
+from kino.parts import Parts
+from kino.registry import Registry
+from services.tae.engine import Frames, Latents, check_frames, check_latents
+from services.tae.families.autoencoder import Autoencoder
+
+
+class PublishedTae:
+    """A family's autoencoder on one device.
+
+    Args:
+        family: its autoencoder.
+        device: as torch names it.
+    """
+
+    runtime = "torch"
+
+    def __init__(self, family: type[Autoencoder], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+        self.manifest, self.device = manifest, torch.device(device)
+        self.autoencoder = family(Parts(manifest, registry), self.device)
+        self.clips = self.autoencoder.clips
+
+    def encode(self, frames: Frames) -> Iterator[Latents]:
+        """Check frames, and return the iterator over consecutive pieces of latents; see `Engine`.
+
+        The last frame stands still for those that its latents stand for and the video lacks.
+        """
+        check_frames(frames, self.clips)
+        num_frames, height, width, _ = frames.shape
+        self._reserve(num_frames, height, width)
+        return self._encode(frames)
+
+    def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
+        """Check latents, and return the iterator over consecutive pieces of video; see `Engine`."""
+        check_latents(latents, frames, self.clips)
+        height, width = (side * self.clips.spatial for side in latents.shape[2:])
+        self._reserve(frames, height, width)
+        return self._decode(latents, frames)
+
+    @torch.inference_mode()
+    def _encode(self, frames: Frames) -> Iterator[Latents]:
+        _, most = self.clips.video_frames(self.clips.latent_frames(len(frames)))
+        whole = np.concatenate([frames, np.repeat(frames[-1:], most - len(frames), axis=0)])
+        video = rearrange(torch.from_numpy(whole).to(self.device), "t h w c -> 1 c t h w") / 127.5 - 1.0
+        latents = self.autoencoder.encode(video.to(self.autoencoder.dtype))[0].float().cpu().numpy()
+        if not np.isfinite(latents).all():
+            raise FloatingPointError("the latents are not finite")
+        yield latents
+
+    @torch.inference_mode()
+    def _decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
+        given = torch.tensor(latents, device=self.device)[None].to(self.autoencoder.dtype)
+        left = frames
+        for piece in self.autoencoder.decode(given):
+            kept = piece[0, :, :left]
+            left -= kept.shape[1]
+            if kept.shape[1]:
+                yield pixels(kept)
+
+    def _reserve(self, frames: int, height: int, width: int) -> None:
+        needed = self.autoencoder.needed_bytes(frames, height, width)
+        reserve(needed, self.device, f"a clip of {frames} frames of {height}x{width} pixels")
+
+
+def pixels(video: Tensor) -> Frames:
+    """Frames uint8 [t h w 3] of a video [3 t h w] between -1 and 1, rounded as `diffusers` rounds pictures."""
+    shades = (video * 0.5 + 0.5).clamp(0, 1).float() * 255
+    return rearrange(shades.round().to(torch.uint8), "c t h w -> t h w c").cpu().numpy()
