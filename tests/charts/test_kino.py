@@ -27,7 +27,7 @@ def helm(
     if not program.exists():
         pytest.skip("needs Helm: python -m tests.cluster.binaries helm")
     (tmp_path / "values.yaml").write_text(yaml.safe_dump({**NEEDED, **values}))
-    command = [program, "template", "demo", CHART, "--namespace", "films", "--kube-version", "1.35.0"]
+    command: list[str | Path] = [program, "template", "demo", CHART, "--namespace", "films", "--kube-version", "1.35.0"]
     for file in (*(CHART / name for name in files), tmp_path / "values.yaml"):
         command += ["--values", file]
     for api in apis:
@@ -276,7 +276,15 @@ def test_the_chart_has_nothing_that_helm_warns_of(tmp_path: Path) -> None:
         pytest.skip("needs Helm: python -m tests.cluster.binaries helm")
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(NEEDED))
     files = [CHART / "values-cpu.yaml", tmp_path / "values.yaml"]
-    command = [program, "lint", "--strict", CHART, "--kube-version", "1.35.0", *(f"--values={file}" for file in files)]
+    command: list[str | Path] = [
+        program,
+        "lint",
+        "--strict",
+        CHART,
+        "--kube-version",
+        "1.35.0",
+        *(f"--values={file}" for file in files),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 chart(s) linted, 0 chart(s) failed" in done.stdout
