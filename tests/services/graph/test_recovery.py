@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -17,7 +18,7 @@ from kino.errors import (
     UnavailableError,
 )
 from kino.store import Store
-from kino.v1 import generator_pb2, graph_pb2, graph_pb2_grpc
+from kino.v1 import editor_pb2, generator_pb2, graph_pb2, graph_pb2_grpc
 from services.graph.calls import CALLS, Event
 from services.graph.ledger import Ledger
 from services.graph.parts import Retry, persist
@@ -77,18 +78,21 @@ async def test_what_a_failed_generation_left_is_gone_on_from(graph: Graph, store
     assert lost or not store.exists(checkpoint.x_t.uri)  # nothing of the way is kept
 
 
-async def test_a_checkpoint_that_is_lost_on_the_way_means_beginning_anew() -> None:
+@pytest.mark.parametrize(
+    ("call", "kind"), [("generate", generator_pb2.GenerateRequest), ("edit", editor_pb2.EditRequest)]
+)
+async def test_a_checkpoint_that_is_lost_on_the_way_means_beginning_anew(call: str, kind: type[Any]) -> None:
     seen: list[int] = []
 
     async def attempt(request: Message, seconds: float) -> AsyncGenerator[Event]:
-        assert isinstance(request, generator_pb2.GenerateRequest)
+        assert isinstance(request, kind)
         seen.append(request.resume_from.step)
         if request.HasField("resume_from"):
             raise NotFoundError("the sample is gone")
         yield generator_pb2.GenerateResult(model_digest="made")
 
-    begun = generator_pb2.GenerateRequest(resume_from=generator_pb2.Checkpoint(step=8))
-    events = [event async for event in persist(attempt, CALLS["generate"], begun, Retry(attempts=1))]
+    begun = kind(resume_from=generator_pb2.Checkpoint(step=8))
+    events = [event async for event in persist(attempt, CALLS[call], begun, Retry(attempts=1))]
     assert (seen, events) == ([8, 0], [generator_pb2.GenerateResult(model_digest="made")])
     assert begun.resume_from.step == 8
 
