@@ -1,4 +1,9 @@
-"""Train a component: python -m training.train --recipe NAME [--resume] [--compile] [--runs FOLDER] [--threads N]."""
+"""Train a component: python -m training.train --recipe NAME [--resume] [--compile] [--runs FOLDER] [--threads N].
+
+Under torchrun every worker does its share: torchrun --nproc-per-node 8 -m training.train --recipe NAME --resume. One
+that dies is started again with the others, and they go on from the last checkpoint. Where the machines share no folder,
+--store names a store that they do share.
+"""
 
 import argparse
 import copy
@@ -12,12 +17,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from kino.store import StoreError
 from training import checkpoint
 from training.objective import Objective
 from training.optim import Muon, rate, split_parameters, update_average
 from training.plots import plot_metrics
 from training.recipe import Recipe
 from training.recipes import RECIPES
+from training.run_store import RunStore
+from training.workers import ALONE, Workers, join, leave
 
 logger = logging.getLogger("training")
 LONG_SEQUENCE = 10
@@ -29,16 +37,28 @@ def device_of_run() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
+def step_generator(seed: int, step: int, workers: Workers = ALONE) -> torch.Generator:
     """Source of all randomness of one step: a resumed run draws what the undisturbed one would have drawn."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * workers.count + workers.rank)
 
 
 class Run:
-    """State of one training run: model, average, optimisers, step."""
+    """State of one training run: model, average, optimisers, step.
 
-    def __init__(self, recipe: Recipe, objective: Objective, folder: Path) -> None:
+    Args:
+        store: where checkpoints and figures go besides the folder, None for nowhere.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        objective: Objective,
+        folder: Path,
+        workers: Workers = ALONE,
+        store: RunStore | None = None,
+    ) -> None:
         self.recipe, self.objective, self.folder = recipe, objective, folder
+        self.workers, self.store = workers, store
         self.device = device_of_run()
         self.model = objective.model.to(self.device)
         self.average: nn.Module = copy.deepcopy(self.model).requires_grad_(False)
@@ -69,11 +89,12 @@ class Run:
         self.average.load_state_dict(state["average"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self.seconds = checkpoint.truncate_metrics(self.folder, self.step)
+        if self.workers.first:
+            self.seconds = checkpoint.truncate_metrics(self.folder, self.step)
 
     def advance(self) -> dict[str, float]:
         """Take one optimiser step; return its loss terms."""
-        recipe, generator = self.recipe, step_generator(self.recipe.seed, self.step)
+        recipe, generator = self.recipe, step_generator(self.recipe.seed, self.step, self.workers)
         factor = rate(self.step, recipe.steps, recipe.warmup, recipe.flat)
         for optimiser, base in zip(self.optimisers, self.rates, strict=True):
             for group in optimiser.param_groups:
@@ -83,6 +104,7 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16) if recipe.autocast else nullcontext():
             terms = self.objective.loss(batch, generator)
         terms["loss"].backward()
+        self.workers.average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"{recipe.name}: gradient norm is {norm.item()} at step {self.step}")
@@ -90,7 +112,8 @@ class Run:
             optimiser.step()
         update_average(self.average, self.model, recipe.average_decay, self.step)
         self.step += 1
-        return {name: term.item() for name, term in terms.items()} | {"norm": norm.item()}
+        figures = self.workers.average({name: term.item() for name, term in terms.items()}, self.device)
+        return figures | {"norm": norm.item()}
 
     def train(self) -> None:
         """Run to the recipe's last step, with metrics, validation, samples and checkpoints on the way."""
@@ -98,6 +121,8 @@ class Run:
         while self.step < recipe.steps:
             terms = self.advance()
             self.seconds = before + time.monotonic() - started
+            if not self.workers.first:
+                continue
             last = self.step == recipe.steps
             if self.step % recipe.log_every == 0 or last:
                 checkpoint.append_metrics(self.folder, self.step - 1, terms | {"seconds": self.seconds})
@@ -107,6 +132,8 @@ class Run:
                 self.validate()
             if self.step % recipe.checkpoint_every == 0 or last:
                 checkpoint.save(self.folder, self.state())
+                if self.store is not None:
+                    self.store.save(self.folder)
 
     def validate(self) -> None:
         """Figures, a loss plot and a sample of the averaged weights."""
@@ -128,20 +155,48 @@ def compile_blocks(model: nn.Module) -> None:
             layers.compile()
 
 
-def train(recipe: Recipe, runs: Path, resume: bool, compiled: bool = False) -> Run:
-    """Train a recipe into runs/<name>. Without `resume` an existing checkpoint is an error: nothing is overwritten."""
+def train(recipe: Recipe, runs: Path, resume: bool, compiled: bool = False, store: str = "") -> Run:
+    """Train a recipe into runs/<name>. Without `resume` an existing checkpoint is an error: nothing is overwritten.
+
+    Args:
+        store: URL of a store that gets checkpoints and figures too, and whose checkpoint is resumed; empty for none.
+    """
+    workers, kept = join(), RunStore(store, recipe.name) if store else None
     folder = runs / recipe.name
-    if not resume and (folder / checkpoint.FILE_NAME).exists():
-        raise ValueError(f"{folder} already holds a checkpoint; pass --resume to continue it or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    run = Run(recipe, recipe.settings.build(runs), folder)
-    if resume and (folder / checkpoint.FILE_NAME).exists():
-        run.restore()
-    if compiled:
-        compile_blocks(run.model)
-    run.train()
+    try:
+        held = kept.latest() if kept is not None else ""
+        found = workers.agree(held or _checkpoint(folder))
+        if found and not resume:
+            raise ValueError(f"{found} already holds a checkpoint; pass --resume to continue it or remove it")
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        run = Run(recipe, _build(recipe, runs, workers), folder, workers, kept)
+        if kept is not None and found.startswith("kino://"):
+            kept.fetch(found, folder, figures=workers.first)
+        if found:
+            run.restore()
+        if compiled:
+            compile_blocks(run.model)
+        run.train()
+        workers.wait()  # for the last checkpoint
+    finally:
+        leave(workers)
     return run
+
+
+def _checkpoint(folder: Path) -> str:
+    path = folder / checkpoint.FILE_NAME
+    return str(path) if path.exists() else ""
+
+
+def _build(recipe: Recipe, runs: Path, workers: Workers) -> Objective:
+    """Make the objective; the first worker of each machine goes ahead and leaves the others the data it has made."""
+    if workers.local_rank:
+        workers.wait()
+    objective = recipe.settings.build(runs)
+    if not workers.local_rank:
+        workers.wait()
+    return objective
 
 
 def main() -> None:
@@ -151,13 +206,14 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint if there is one")
     parser.add_argument("--compile", action="store_true", help="compile the blocks: a later start, faster steps")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and curves")
+    parser.add_argument("--store", default="", metavar="URL", help="store that gets them too: a folder or s3://bucket")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     try:
-        train(RECIPES[arguments.recipe], arguments.runs, arguments.resume, arguments.compile)
-    except (ValueError, FloatingPointError) as error:
+        train(RECIPES[arguments.recipe], arguments.runs, arguments.resume, arguments.compile, arguments.store)
+    except (ValueError, FloatingPointError, StoreError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
