@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from kino.shapes import (
     ASPECTS,
+    FULL_HD,
     PATCH_SIZE,
     SPATIAL_COMPRESSION,
     TEMPORAL_COMPRESSION,
@@ -175,6 +176,13 @@ EDITS: dict[str, EditLimits] = {
 }
 
 
+MAX_UPSAMPLED_FRAMES = 2048
+"""Of a video to be brought to full HD: more than two minutes at 16 frames per second."""
+MIN_UPSAMPLED_SIDE = 16
+MAX_UPSAMPLER_STEPS = 50
+UPSAMPLER_STEPS = {"nano": 2, "mini": 4}
+
+
 def clip_limits(preset: str) -> info_pb2.Limits:
     """Return the clips that a preset takes, as its TAE says on the wire."""
     video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
@@ -274,6 +282,14 @@ def sound_limits(preset: str) -> info_pb2.Limits:
     seconds = info_pb2.FloatRange(minimum=MIN_SOUND_SECONDS, maximum=sound.max_seconds, default_value=sound.seconds)
     limits.seconds.CopyFrom(seconds)
     return limits
+
+
+def upsampler_limits(preset: str) -> info_pb2.Limits:
+    """Return the videos and the sampling that a preset takes, as its upsampler says on the wire."""
+    sides = info_pb2.IntRange(minimum=MIN_UPSAMPLED_SIDE, maximum=FULL_HD.width)
+    steps = info_pb2.IntRange(minimum=1, maximum=MAX_UPSAMPLER_STEPS, default_value=UPSAMPLER_STEPS[preset])
+    frames = info_pb2.IntRange(minimum=1, maximum=MAX_UPSAMPLED_FRAMES)
+    return info_pb2.Limits(frames=frames, height=sides, width=sides, steps=steps)
 
 
 def _sampling_limits(sampler: SamplerDefaults) -> info_pb2.Limits:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from kino.files import full_is_typed
-from kino.limits import MAX_SOUND_FPS, MAX_SOUND_FRAMES, MIN_SOUND_FPS
+from kino.limits import MAX_SOUND_FPS, MAX_SOUND_FRAMES, MAX_UPSAMPLED_FRAMES, MIN_SOUND_FPS
 
 Frames = NDArray[np.uint8]
 Source = bytes | Path | BinaryIO
@@ -51,6 +51,9 @@ LONG_VIDEOS = Limits(
 
 EDITED_VIDEOS = Limits(max_frames=2048)
 """What is read of a video to be edited: 16 s at 120 frames per second."""
+
+UPSAMPLED_VIDEOS = Limits(max_frames=MAX_UPSAMPLED_FRAMES)
+"""What is read of a video to be brought to full HD."""
 
 PICTURES = Limits(max_pixels=40_000_000)
 """What is read of a picture that a film begins with."""

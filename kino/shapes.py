@@ -29,6 +29,9 @@ class Size:
     width: int
 
 
+FULL_HD = Size(1080, 1920)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Extent of a latent video: t latent frames of h x w positions."""
@@ -79,6 +82,15 @@ def size_for_aspect(aspect: str, pixels: int, multiple: int = SPATIAL_COMPRESSIO
         return abs(log(size.width * down / (size.height * across))) + abs(log(size.height * size.width / pixels**2))
 
     return min((Size(height, width) for height in heights for width in widths), key=misfit)
+
+
+def full_hd(height: int, width: int) -> Size:
+    """Full HD of a picture's aspect: 1080 lines on the short side, or 1920 on the long one where that is less; even.
+
+    A picture of 16:9 comes to 1080 x 1920, a square to 1080 x 1080.
+    """
+    scale = min(Fraction(FULL_HD.height, min(height, width)), Fraction(FULL_HD.width, max(height, width)))
+    return Size(2 * max(1, round(scale * height / 2)), 2 * max(1, round(scale * width / 2)))
 
 
 def _multiples_around(value: float, multiple: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import grpc
 
-NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "graph")
+NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "upsampler", "graph")
 
 RUNTIMES = ("auto", "torch", "onnx")
 """What networks can be told to compute by; "auto" is the faster one of the others, see `kino.exported`."""

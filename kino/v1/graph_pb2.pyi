@@ -19,6 +19,7 @@ from kino.v1 import media_pb2 as _media_pb2
 from kino.v1 import personalizer_pb2 as _personalizer_pb2
 from kino.v1 import rewriter_pb2 as _rewriter_pb2
 from kino.v1 import tae_pb2 as _tae_pb2
+from kino.v1 import upsampler_pb2 as _upsampler_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,6 +30,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Quality:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quality.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUALITY_UNSPECIFIED: _Quality.ValueType  # 0
+    """Same as QUALITY_STANDARD."""
+    QUALITY_STANDARD: _Quality.ValueType  # 1
+    """As the generator makes it."""
+    QUALITY_HD: _Quality.ValueType  # 2
+    """Full HD of its aspect, by the upsampler: 1920x1080 for 16:9."""
+
+class Quality(_Quality, metaclass=_QualityEnumTypeWrapper):
+    """How large and fine a film is."""
+
+QUALITY_UNSPECIFIED: Quality.ValueType  # 0
+"""Same as QUALITY_STANDARD."""
+QUALITY_STANDARD: Quality.ValueType  # 1
+"""As the generator makes it."""
+QUALITY_HD: Quality.ValueType  # 2
+"""Full HD of its aspect, by the upsampler: 1920x1080 for 16:9."""
+Global___Quality: _TypeAlias = Quality  # noqa: Y015
 
 class _Fit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -281,6 +306,7 @@ class GenerationSpec(_message.Message):
     EDIT_VIDEO_FIELD_NUMBER: _builtins.int
     IMAGE_TO_VIDEO_FIELD_NUMBER: _builtins.int
     PERSONALIZE_VIDEO_FIELD_NUMBER: _builtins.int
+    UPSCALE_VIDEO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text_to_video(self) -> Global___TextToVideo:
         """A film of a sentence."""
@@ -313,6 +339,10 @@ class GenerationSpec(_message.Message):
     def personalize_video(self) -> Global___PersonalizeVideo:
         """A film of the person of a picture."""
 
+    @_builtins.property
+    def upscale_video(self) -> Global___UpscaleVideo:
+        """A video, brought to full HD."""
+
     def __init__(
         self,
         *,
@@ -324,12 +354,13 @@ class GenerationSpec(_message.Message):
         edit_video: Global___EditVideo | None = ...,
         image_to_video: Global___ImageToVideo | None = ...,
         personalize_video: Global___PersonalizeVideo | None = ...,
+        upscale_video: Global___UpscaleVideo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video", "upscale_video", b"upscale_video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_video", b"edit_video", "image_to_video", b"image_to_video", "personalize_video", b"personalize_video", "pipeline", b"pipeline", "product", b"product", "sound_for_video", b"sound_for_video", "text_to_image", b"text_to_image", "text_to_sound", b"text_to_sound", "text_to_video", b"text_to_video", "upscale_video", b"upscale_video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound", "edit_video", "image_to_video", "personalize_video"]  # noqa: Y015
+    _WhichOneofReturnType_product: _TypeAlias = _typing.Literal["text_to_video", "text_to_image", "pipeline", "sound_for_video", "text_to_sound", "edit_video", "image_to_video", "personalize_video", "upscale_video"]  # noqa: Y015
     _WhichOneofArgType_product: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_product) -> _WhichOneofReturnType_product | None: ...
 
@@ -351,6 +382,7 @@ class TextToVideo(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
     SILENT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -367,6 +399,8 @@ class TextToVideo(_message.Message):
     """Give the prompt to the encoder as it is, without the rewriter."""
     silent: _builtins.bool
     """Leave the sound out; a film with sound has at least two frames."""
+    quality: Global___Quality.ValueType
+    """How large and fine the film is."""
     @_builtins.property
     def pixels(self) -> _info_pb2.Size:
         """A size in pixels."""
@@ -388,10 +422,11 @@ class TextToVideo(_message.Message):
         sampling: _generator_pb2.Sampling | None = ...,
         verbatim: _builtins.bool = ...,
         silent: _builtins.bool = ...,
+        quality: Global___Quality.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "quality", b"quality", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
@@ -733,7 +768,7 @@ class PersonalizeVideo(_message.Message):
     """Leave the sound out; a film with sound has at least two frames."""
     @_builtins.property
     def image(self) -> _media_pb2.Media:
-        """The picture, of one person: PNG, JPEG or WebP, of at most 1920x1088 pixels."""
+        """The picture, of one person: PNG, JPEG or WebP, of at most 40 million pixels; of an animation the first one."""
 
     @_builtins.property
     def pixels(self) -> _info_pb2.Size:
@@ -780,6 +815,45 @@ class PersonalizeVideo(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
 
 Global___PersonalizeVideo: _TypeAlias = PersonalizeVideo  # noqa: Y015
+
+@_typing.final
+class UpscaleVideo(_message.Message):
+    """A video in full HD of its aspect: as long, at the same frame rate, with the sound that it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIDEO_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """Seed of the noise, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
+    steps: _builtins.int
+    """Denoising steps, within the upsampler's Limits.steps; unset for the preset's own."""
+    @_builtins.property
+    def video(self) -> _media_pb2.Media:
+        """The video: within the upsampler's Limits, at 1 to 120 frames per second, smaller than full HD."""
+
+    def __init__(
+        self,
+        *,
+        video: _media_pb2.Media | None = ...,
+        seed: _builtins.int | None = ...,
+        steps: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_steps", b"_steps", "seed", b"seed", "steps", b"steps", "video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_steps", b"_steps", "seed", b"seed", "steps", b"steps", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+
+Global___UpscaleVideo: _TypeAlias = UpscaleVideo  # noqa: Y015
 
 @_typing.final
 class Pipeline(_message.Message):
@@ -836,6 +910,7 @@ class PipelineNode(_message.Message):
     CONFORM_FIELD_NUMBER: _builtins.int
     IDENTIFY_FIELD_NUMBER: _builtins.int
     PERSONALIZE_FIELD_NUMBER: _builtins.int
+    UPSAMPLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name within the pipeline: 1 to 63 of a-z, 0-9, "_" and "-"."""
     @_builtins.property
@@ -886,6 +961,10 @@ class PipelineNode(_message.Message):
     def personalize(self) -> _personalizer_pb2.PersonalizeRequest:
         """PersonalizerService.Personalize."""
 
+    @_builtins.property
+    def upsample(self) -> _upsampler_pb2.UpsampleRequest:
+        """UpsamplerService.Upsample."""
+
     def __init__(
         self,
         *,
@@ -902,12 +981,13 @@ class PipelineNode(_message.Message):
         conform: Global___ConformRequest | None = ...,
         identify: _personalizer_pb2.IdentifyRequest | None = ...,
         personalize: _personalizer_pb2.PersonalizeRequest | None = ...,
+        upsample: _upsampler_pb2.UpsampleRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "name", b"name", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "name", b"name", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform", "identify", "personalize"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform", "identify", "personalize", "upsample"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -1084,6 +1164,7 @@ class ExportRequest(_message.Message):
     EDITED_FIELD_NUMBER: _builtins.int
     RECONSTRUCTION_FIELD_NUMBER: _builtins.int
     KEEP_SOUND_FIELD_NUMBER: _builtins.int
+    SOUND_OF_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
     """What to make of it."""
     keep_sound: _builtins.bool
@@ -1112,6 +1193,10 @@ class ExportRequest(_message.Message):
     def reconstruction(self) -> _media_pb2.Media:
         """What the model makes of the unchanged video, frame by frame as `edited`."""
 
+    @_builtins.property
+    def sound_of(self) -> _media_pb2.Media:
+        """A video whose first track of sound the film gets, as `keep_sound` gives it that of `video`."""
+
     def __init__(
         self,
         *,
@@ -1122,10 +1207,11 @@ class ExportRequest(_message.Message):
         edited: _media_pb2.Media | None = ...,
         reconstruction: _media_pb2.Media | None = ...,
         keep_sound: _builtins.bool = ...,
+        sound_of: _media_pb2.Media | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "reconstruction", b"reconstruction", "sound", b"sound", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "reconstruction", b"reconstruction", "sound", b"sound", "sound_of", b"sound_of", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "format", b"format", "keep_sound", b"keep_sound", "reconstruction", b"reconstruction", "sound", b"sound", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "format", b"format", "keep_sound", b"keep_sound", "reconstruction", b"reconstruction", "sound", b"sound", "sound_of", b"sound_of", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

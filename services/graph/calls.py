@@ -23,6 +23,8 @@ from kino.v1 import (
     rewriter_pb2_grpc,
     tae_pb2,
     tae_pb2_grpc,
+    upsampler_pb2,
+    upsampler_pb2_grpc,
 )
 
 Event: TypeAlias = progress_pb2.Progress | generator_pb2.Checkpoint | Message
@@ -106,6 +108,10 @@ CALLS = {
             streams=True, timeout_seconds=6 * 3600,
         ),
         Call(
+            "upsample", "upsampler", "Upsample", upsampler_pb2.UpsampleRequest, upsampler_pb2.UpsampleResult,
+            ("video",), streams=True, timeout_seconds=6 * 3600,
+        ),
+        Call(
             "conform", GRAPH, "", graph_pb2.ConformRequest, graph_pb2.ConformResponse,
             ("media", "sizes", "max_frames"), streams=True, timeout_seconds=3600,
         ),
@@ -135,6 +141,7 @@ COMPONENTS = {
     "personalizer": Component(
         personalizer_pb2_grpc.PersonalizerServiceStub, personalizer_pb2.PersonalizerServiceDescribeRequest
     ),
+    "upsampler": Component(upsampler_pb2_grpc.UpsamplerServiceStub, upsampler_pb2.UpsamplerServiceDescribeRequest),
 }
 
 

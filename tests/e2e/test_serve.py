@@ -33,10 +33,10 @@ def test_serve_on_ray_makes_films_until_it_is_told_to_end(
     command += ["--data", str(tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving, ended(serving):
         assert serving.stdout is not None
-        table = [serving.stdout.readline() for _ in range(9)]
+        table = [serving.stdout.readline() for _ in range(10)]
         addresses = dict(re.findall(r"^(\w+) +(\S+:\d+)$", "".join(table), re.MULTILINE))
         ports = {name: int(address.rpartition(":")[2]) - free_ports for name, address in addresses.items()}
-        others = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer")
+        others = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "upsampler")
         assert ports == {"graph": 0} | {name: 1 + index for index, name in enumerate(others)}
         made = kino("film", "a blue fish", "--seconds", "0.5", "--steps", "2", "--address", addresses["graph"])
         refused = kino("film", "a blue fish", "--seconds", "-1", "--address", addresses["graph"])

@@ -125,7 +125,7 @@ def test_the_audio_served_equals_its_engine(served: Served, registry: Registry) 
 def test_status_and_models_show_every_part(kino: Callable[..., Finished], served: Served) -> None:
     shown = kino("status", "--address", served.graph)
     assert shown.code == 0, shown.err
-    for name in ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer"):
+    for name in ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "upsampler"):
         assert f"{name} " in shown.out
         assert served.addresses[name] in shown.out
     assert "16:9" in kino("models", "--address", served.graph).out

@@ -1,6 +1,6 @@
 import pytest
 
-from kino.limits import VideoLimits, clip_limits, generator_limits
+from kino.limits import VideoLimits, clip_limits, generator_limits, upsampler_limits
 from kino.presets import PRESETS
 from kino.shapes import Grid
 from kino.v1 import info_pb2
@@ -38,3 +38,9 @@ def test_what_goes_over_the_wire_is_the_row() -> None:
     assert limits.guidance.default_value == PRESETS["mini"].sampler.guidance
     sizes = {entry.aspect: (entry.size.height, entry.size.width) for entry in limits.aspects}
     assert (sizes["1:1"], sizes["16:9"], sizes["9:16"]) == ((96, 96), (80, 128), (128, 80))
+
+
+def test_an_upsampler_takes_what_is_smaller_than_full_hd() -> None:
+    limits = upsampler_limits("mini")
+    assert limits.steps == info_pb2.IntRange(minimum=1, maximum=50, default_value=4)
+    assert limits.height == limits.width == info_pb2.IntRange(minimum=16, maximum=1920)

@@ -10,6 +10,7 @@ from kino.shapes import (
     Size,
     audio_samples,
     frames_for_seconds,
+    full_hd,
     latent_frames,
     latent_grid,
     size_for_aspect,
@@ -112,3 +113,19 @@ def test_sound_is_as_long_as_the_film(frames: int, fps: int, samples: int) -> No
 @given(st.integers(1, 10_000), st.integers(1, 120))
 def test_the_sound_ends_within_half_a_sample_of_the_film(frames: int, fps: int) -> None:
     assert abs(audio_samples(frames, fps) * fps - frames * 48_000) * 2 <= fps
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [
+        (9, 16, (1080, 1920)),
+        (16, 9, (1920, 1080)),
+        (1, 1, (1080, 1080)),
+        (3, 4, (1080, 1440)),
+        (9, 21, (822, 1920)),
+        (80, 128, (1080, 1728)),
+        (1, 1000, (2, 1920)),
+    ],
+)
+def test_full_hd_keeps_the_aspect_within_1080_and_1920(height: int, width: int, size: tuple[int, int]) -> None:
+    assert full_hd(height, width) == Size(*size)

@@ -98,6 +98,7 @@ def test_ports_follow_the_graphs_or_are_all_free() -> None:
         "audio": 7005,
         "editor": 7006,
         "personalizer": 7007,
+        "upsampler": 7008,
     }
     assert set(ports(0).values()) == {0}
 
