@@ -24,7 +24,7 @@ from kino.models.tae import TAE
 from kino.presets import IDENTITY, PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
-from kino.shapes import Size, latent_grid
+from kino.shapes import latent_grid
 from training import checkpoint
 from training.adherence import BATCH, Clip, reconstructions, renders
 from training.data import to_pixels, to_signed
@@ -114,7 +114,7 @@ def films(
     given: argparse.Namespace,
 ) -> Iterator[NDArray[np.uint8]]:
     """Films of scenes from their sentences and the tokens of pictures [n m d]; without the tokens unless `shown`."""
-    grid = latent_grid(CLIP.frames, Size(CLIP.size, CLIP.size))
+    grid = latent_grid(CLIP.frames, CLIP.size)
     shape = (tae.config.latent_channels, grid.t, grid.h, grid.w)
     for start in range(0, len(scenes), BATCH):
         among, people = scenes[start : start + BATCH], tokens[start : start + BATCH]

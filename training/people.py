@@ -13,7 +13,7 @@ from kino.models.dit import DiT, Texts
 from kino.models.identity import Identity, IdentityConfig, cut
 from kino.registry import Registry
 from training.data import to_signed
-from training.latents import LatentSet, open_cache
+from training.latents import Columns, LatentSet, open_cache
 from training.world.people import Face, face, identities, sample_person
 from training.world.portraits import portrait
 from training.world.render import render
@@ -69,7 +69,7 @@ def open_portraits(encoder: Identity, digest: str, count: int, folder: Path) -> 
         rows = [encoder.tokens(portrait_faces(who, count, rng, config.size)) for who in identities()[start:stop]]
         return (torch.stack(rows).numpy(),)
 
-    columns = {"tokens": (np.float32, (count, config.tokens, config.token_width))}
+    columns: Columns = {"tokens": (np.float32, (count, config.tokens, config.token_width))}
     return open_cache(folder / f"portraits_{digest[:12]}_{count}", len(identities()), columns, compute)["tokens"]
 
 
@@ -88,7 +88,7 @@ def open_stills(items: LatentSet, encoder: Identity, digest: str, count: int, fo
                 faces.append(shown_face(pixels, face(scene, seconds, SIDE, SIDE), rng, config.size))
         return (encoder.tokens(torch.stack(faces)).unflatten(0, (-1, count)).numpy(),)
 
-    columns = {"tokens": (np.float32, (count, config.tokens, config.token_width))}
+    columns: Columns = {"tokens": (np.float32, (count, config.tokens, config.token_width))}
     stem = folder / f"{items.key('')}_{digest[:12]}_{count}"
     return open_cache(stem, items.count, columns, compute)["tokens"]
 

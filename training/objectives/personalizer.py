@@ -226,7 +226,7 @@ class PersonalizerObjective:
         t = torch.from_numpy(np.random.default_rng(0).permutation(count) + 0.5).float() / count
         face = patches(batch["face"])
         face = face.repeat_interleave(batch["x_1"].shape[1], dim=-1)
-        figures = {}
+        figures: dict[str, float] = {}
         for name, shift in (("face", 0), ("face_of_another", 7)):
             shown = batch | {"tokens": batch["tokens"].roll(shift, 0)}
             tokens, _, wanted = self._predicted(model, shown, t, torch.Generator().manual_seed(0))

@@ -30,6 +30,9 @@ from training.world.words import CAMERA_WORDS, COLOUR_WORDS, PLACE_PHRASES, VERB
 FACE_HEIGHT, FACE_REACH = 0.25, 0.36
 """How far the middle of a face lies above that of the person's unit box, and half the side of the square about it."""
 
+WHO = ("a person", "a person", "the person", "she", "he", "a woman", "a man", "a figure", "someone")
+"""What sentences call the one who is seen."""
+
 
 class Face(NamedTuple):
     """The square that holds a face and its hair, in pixels: its centre, and half its side."""
@@ -116,9 +119,6 @@ def face_of(place: Pose, grown: float, height: int, width: int) -> Face:
     return Face(
         place.x * width + sin(place.angle) * above, place.y * height - cos(place.angle) * above, FACE_REACH * side
     )
-
-
-WHO = ("a person", "a person", "the person", "she", "he", "a woman", "a man", "a figure", "someone")
 
 
 def told(scene: Scene, rng: np.random.Generator) -> str:

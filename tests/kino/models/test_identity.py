@@ -18,7 +18,8 @@ class Told(Identity):
         self.told = grid
 
     def grid(self, pictures: Tensor) -> Tensor:
-        assert pictures.shape[2:] == (CONFIG.cell * self.told.shape[1], CONFIG.cell * self.told.shape[2])
+        cell = self.config.cell
+        assert pictures.shape[2:] == (cell * self.told.shape[1], cell * self.told.shape[2])
         return self.told[None]
 
 

@@ -12,7 +12,7 @@ from kino.errors import InvalidArgumentError, from_status
 from kino.footage import probe
 from kino.images import PNG, encode_png
 from kino.sound import read_sound
-from kino.v1 import generator_pb2, graph_pb2, info_pb2, media_pb2, personalizer_pb2
+from kino.v1 import encoder_pb2, generator_pb2, graph_pb2, info_pb2, media_pb2, personalizer_pb2, tae_pb2
 from kino.v1.graph_pb2_grpc import GraphServiceStub
 from services.graph.products.text import edge, port
 from tests.people import ANOTHER, picture
@@ -112,12 +112,12 @@ async def test_a_pipeline_of_ones_own_may_name_the_person(graph: Served) -> None
     pipeline = graph_pb2.Pipeline(
         nodes=[
             graph_pb2.PipelineNode(name="who", identify=personalizer_pb2.IdentifyRequest(image=portrait())),
-            graph_pb2.PipelineNode(name="text", encode={"prompt": "she spins", "fps": 16}),
+            graph_pb2.PipelineNode(name="text", encode=encoder_pb2.EncodeRequest(prompt="she spins", fps=16)),
             graph_pb2.PipelineNode(
                 name="film",
                 personalize=personalizer_pb2.PersonalizeRequest(frames=1, height=32, width=32, sampling=FEW),
             ),
-            graph_pb2.PipelineNode(name="picture", tae_decode={"frames": 1}),
+            graph_pb2.PipelineNode(name="picture", tae_decode=tae_pb2.TaeServiceDecodeRequest(frames=1)),
         ],
         edges=[
             edge("who.identity", "film.identity"),

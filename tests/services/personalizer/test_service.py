@@ -40,7 +40,7 @@ def tokens(seed: int = 3) -> Any:
 
 
 def identity(seed: int = 3, **changes: Any) -> Embedding:
-    given = {"tower": "identity", "embeddings": wire.encode(tokens(seed))}
+    given: dict[str, Any] = {"tower": "identity", "embeddings": wire.encode(tokens(seed))}
     return Embedding(**given | changes)
 
 
