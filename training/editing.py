@@ -2,12 +2,13 @@
 
 Held-out edits (scenes and combinations never trained on, the kinds in turn) are read by a judge without learned parts.
 Beside the editor: doing nothing, the true target, the target through the TAE, and the target generated anew from text.
-`--of pictures` measures image to video instead: the first frame's PSNR, and what the film shows.
+Edits are told as the editor makes them, and composed: with the sources' own pixels where nothing is meant to change, as
+they are given out. `--of pictures` measures image to video: the first frame's PSNR, and what the film shows.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from kino import conditions
+from kino.compositing import blend, changes
+from kino.instructions import understand
 from kino.models.dit import DiT
 from kino.models.tae import TAE
 from kino.presets import EDITOR_TASKS, PRESETS
@@ -64,6 +67,15 @@ def edited(
         task = torch.tensor([EDITOR_TASKS.index(edit.kind) for edit in among])
         made = sample_edits(editor, prompts, told, task, condition, how, seed + start)
         yield from to_pixels(tae.decode(made, CLIP.frames))
+
+
+@torch.inference_mode()
+def composed(clips: Iterable[Frames], shown: Iterable[Frames], tae: TAE) -> Iterator[Frames]:
+    """Edited clips with the pixels of their sources where nothing is meant to change, by `kino.compositing`."""
+    for clip, film in zip(clips, shown, strict=True):
+        unchanged = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), len(clip)))[0]
+        made = changes(iter(film), iter(unchanged))
+        yield np.stack([blend(frame, change) for frame, change in zip(clip, made, strict=True)])
 
 
 @torch.inference_mode()
@@ -131,9 +143,15 @@ def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, ob
         shown = films(texts, CLIP, tae, open_dit("mini", registry), PromptEncoder("mini", registry), *how)
     else:
         rng = np.random.default_rng(given.seed)
-        texts = [reworded(edit, rng) if given.free else instruction(edit) for edit in edits]
+        texts = [understand(reworded(edit, rng)).text if given.free else instruction(edit) for edit in edits]
         editor, prompts = open_editor(given.run, registry), PromptEncoder("mini", registry)
         shown = edited(edits, texts, editor, prompts, tae, sampling(given), given.seed)
+        films_made = list(shown)
+        both = {"composed": composed(sources(edits), films_made, tae), "raw": iter(films_made)}
+        return {
+            name: tally(edits, zip(sources(edits), made, strict=True), CLIP.fps).as_dict()
+            for name, made in both.items()
+        }
     return dict(tally(edits, zip(sources(edits), shown, strict=True), CLIP.fps).as_dict())
 
 
@@ -149,7 +167,7 @@ def main() -> None:
     parser.add_argument("--of", choices=choices, default="edits")
     parser.add_argument("--count", type=int, default=204, help="multiples of 6 hold as many of each kind")
     parser.add_argument("--run", type=Path, help="folder of an editor's run; default: the published editor")
-    parser.add_argument("--free", action="store_true", help="free instructions in place of the plain wording")
+    parser.add_argument("--free", action="store_true", help="free instructions, as the service reads them")
     parser.add_argument("--steps", type=int, default=EditSampling.steps)
     parser.add_argument("--linear-steps", type=int, default=EditSampling.linear_steps)
     parser.add_argument("--guidance", type=float, default=EditSampling.guidance)

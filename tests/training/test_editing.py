@@ -1,0 +1,26 @@
+import numpy as np
+import torch
+
+from kino.models.tae import TAE
+from kino.presets import PRESETS
+from kino.weights import seeded_init
+from tests.kino.clips import noise
+from training.data import to_pixels, to_signed
+from training.editing import composed
+
+
+@torch.inference_mode()
+def test_a_composed_edit_keeps_the_source_where_the_model_left_it_alone() -> None:
+    """A film that is the reconstruction but for one corner: far from the corner the source shows, in it the film."""
+    tae = TAE(PRESETS["nano"].tae)
+    seeded_init(tae)
+    clip = noise(8, 64, 64)
+    film = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), 8))[0].copy()
+    film[:, :16, :16] = 255 - film[:, :16, :16]
+    film[:, :16, :16] = np.where(film[:, :16, :16] > 127, 255, 0)
+    unedited = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), 8))
+    (shown,) = composed([clip], [film], tae)
+    np.testing.assert_array_equal(shown[:, 32:], clip[:, 32:])
+    np.testing.assert_array_equal(shown[:, :, 32:], clip[:, :, 32:])
+    (same,) = composed([clip], unedited, tae)
+    np.testing.assert_array_equal(same, clip)
