@@ -4,6 +4,7 @@ The libraries are `diffusers` and `transformers`; `kino.pipelines` says which fi
 """
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ class Parts:
 
     def scheduler(self) -> Any:
         """A scheduler at the beginning of its steps, a new one at each call."""
-        kind = getattr(library(), self.settings.parts["scheduler"])
-        return kind.from_pretrained(self._folder / "scheduler", local_files_only=True)
+        with adopted.READING:
+            kind = getattr(library(), self.settings.parts["scheduler"])
+            return kind.from_pretrained(self._folder / "scheduler", local_files_only=True)
 
 
 def library() -> Any:
@@ -67,6 +69,7 @@ def library() -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"
     with adopted.READING:
         adopted.library()
+        import_module("accelerate.hooks")  # which both libraries import halfway, each its own way round
         import diffusers
 
         diffusers.utils.logging.set_verbosity_error()
@@ -76,7 +79,14 @@ def library() -> Any:
 
 def of_diffusers(name: str) -> bool:
     """Whether a class of network is one of `diffusers` rather than of `transformers`."""
-    return hasattr(library(), name)
+    with adopted.READING:
+        return hasattr(library(), name)
+
+
+def module(name: str) -> Any:
+    """A module of `diffusers`, for example "pipelines.wan.pipeline_wan"; threads must not import two at once."""
+    with adopted.READING:
+        return import_module(f"{library().__name__}.{name}")
 
 
 def read_network(folder: Path, name: str, dtype: str) -> Any:
@@ -128,7 +138,8 @@ def outline(folder: Path, name: str) -> Any:
     try:
         if not of_diffusers(name):
             return _outline_of_transformers(folder, name)
-        kind = getattr(library(), name)
+        with adopted.READING:
+            kind = getattr(library(), name)
         with torch.device("meta"):
             network = kind.from_config(kind.load_config(folder, local_files_only=True))
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:

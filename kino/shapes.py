@@ -151,13 +151,17 @@ class Clips:
         Raises:
             ValueError: it breaks one; field, value and bound are named.
         """
-        if not 1 <= frames <= self.max_frames:
-            raise ValueError(f"frames is {frames}, must be from 1 to {self.max_frames}")
+        bounds = (
+            ("frames", frames, self.max_frames),
+            ("height", height, self.max_side),
+            ("width", width, self.max_side),
+        )
+        for field, value, maximum in bounds:
+            if not 1 <= value <= maximum:
+                raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
         for field, value in (("height", height), ("width", width)):
-            if not self.multiple <= value <= self.max_side:
-                raise ValueError(f"{field} is {value}, must be from {self.multiple} to {self.max_side}")
             if value % self.multiple:
-                raise ValueError(f"{field} is {value}, must be a multiple of {self.multiple}")
+                raise ValueError(f"{field} is {value}, must be a positive multiple of {self.multiple}")
         if height * width > self.max_area:
             raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
         return Grid(self.latent_frames(frames), height // self.spatial, width // self.spatial)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from kino.parts import library
+from kino.parts import module
 from services.encoder.families.text import Clip, Texts
 
 _LAYER = -3  # two layers before the last (Tencent/HunyuanVideo, hyvideo/config.py: hidden_state_skip_layer)
@@ -14,7 +14,7 @@ class Hunyuan(Texts):
     """The rows of what stands around the prompt are cut off before it."""
 
     def encode(self, text: str) -> Mapping[str, Tensor]:
-        frame = library().pipelines.hunyuan_video.pipeline_hunyuan_video.DEFAULT_PROMPT_TEMPLATE
+        frame = module("pipelines.hunyuan_video.pipeline_hunyuan_video").DEFAULT_PROMPT_TEMPLATE
         cut = frame["crop_start"]
         ids, there = self.tokens("text_encoder", frame["template"].format(text), self.settings.texts["llama"][0] + cut)
         made = self.networks["text_encoder"](input_ids=ids, attention_mask=there, output_hidden_states=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kino.parts import library
+from kino.parts import module
 from services.encoder.families.text import Texts
 
 _PART = "text_encoder"
@@ -15,7 +15,7 @@ class Wan(Texts):
     """Rows of a cleaned text; padding is masked in the encoder, and zeros in the transformer."""
 
     def encode(self, text: str) -> Mapping[str, Tensor]:
-        clean = library().pipelines.wan.pipeline_wan.prompt_clean(text)
+        clean = module("pipelines.wan.pipeline_wan").prompt_clean(text)
         ids, there = self.tokens(_PART, clean, self.settings.texts["umt5"][0])
         rows = self.networks[_PART](ids, there).last_hidden_state[0]
         return {"umt5": rows[: int(there.sum())]}

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kino.parts import library
+from kino.parts import module
 from kino.shapes import Grid
 from services.generator.families.denoiser import Denoiser, Order, Predict, guide
 
@@ -62,7 +62,7 @@ class CogVideoX(Denoiser):
 
     def _rotary(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the positions, those of 1.0 as if the clip were of the size it was trained on."""
-        config, embeddings = self.network.config, library().models.embeddings
+        config, embeddings = self.network.config, module("models.embeddings")
         patch, height, width = config.patch_size, config.sample_height, config.sample_width
         size = grid.h // patch, grid.w // patch
         settings: dict[str, Any] = {"embed_dim": config.attention_head_dim, "grid_size": size, "device": self.device}
@@ -71,7 +71,7 @@ class CogVideoX(Denoiser):
             settings |= {"crops_coords": None, "grid_type": "slice", "max_size": largest}
             settings |= {"temporal_size": grid.t // config.patch_size_t}
         else:
-            crop = library().pipelines.cogvideo.pipeline_cogvideox.get_resize_crop_region_for_grid
+            crop = module("pipelines.cogvideo.pipeline_cogvideox").get_resize_crop_region_for_grid
             settings |= {"crops_coords": crop(size, width // patch, height // patch), "temporal_size": grid.t}
         rotary: tuple[Tensor, Tensor] = embeddings.get_3d_rotary_pos_embed(**settings)
         return rotary

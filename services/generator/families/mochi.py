@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kino.parts import library
+from kino.parts import module
 from kino.shapes import Grid
 from services.generator.families.denoiser import Denoiser, Order, Predict, guide
 
@@ -23,7 +23,7 @@ class Mochi(Denoiser):
         return self.dtype
 
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
-        sigmas = library().pipelines.mochi.pipeline_mochi.linear_quadratic_schedule(steps, _THRESHOLD_NOISE)
+        sigmas = module("pipelines.mochi.pipeline_mochi").linear_quadratic_schedule(steps, _THRESHOLD_NOISE)
         scheduler.set_timesteps(sigmas=np.array(sigmas))
 
     def predictor(self, order: Order) -> Predict:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from kino.parts import library
+from kino.parts import module
 from services.tae.families.autoencoder import Autoencoder, by_channel
 
 
@@ -33,7 +33,7 @@ class Wan(Autoencoder):
                     given[:, :, index : index + 1], feat_cache=network._feat_map, feat_idx=network._conv_idx, **first
                 )
                 if network.config.patch_size is not None:
-                    unpatchify = library().models.autoencoders.autoencoder_kl_wan.unpatchify
+                    unpatchify = module("models.autoencoders.autoencoder_kl_wan").unpatchify
                     piece = unpatchify(piece, patch_size=network.config.patch_size)
                 yield piece.clamp(-1.0, 1.0)
         finally:
