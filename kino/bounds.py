@@ -3,7 +3,14 @@
 from kino import validate
 from kino.errors import InvalidArgumentError
 from kino.instructions import Instruction, understand
-from kino.limits import MIN_SOUND_FRAMES, clip_limits, editor_limits, generator_limits, sound_limits
+from kino.limits import (
+    MIN_SOUND_FRAMES,
+    clip_limits,
+    editor_limits,
+    generator_limits,
+    sound_limits,
+    upsampler_limits,
+)
 from kino.shapes import frames_for_seconds
 from kino.v1 import generator_pb2, graph_pb2, info_pb2
 
@@ -11,7 +18,7 @@ Product = graph_pb2.TextToVideo | graph_pb2.TextToImage | graph_pb2.PersonalizeV
 Film = graph_pb2.TextToVideo | graph_pb2.ImageToVideo | graph_pb2.PersonalizeVideo
 Sourced = graph_pb2.EditVideo | graph_pb2.ImageToVideo
 Sound = graph_pb2.SoundForVideo | graph_pb2.TextToSound
-Seeded = Product | Sourced | Sound
+Seeded = Product | Sourced | Sound | graph_pb2.UpscaleVideo
 
 _SOUND_FORMATS = (graph_pb2.EXPORT_FORMAT_WAV, graph_pb2.EXPORT_FORMAT_FLAC, graph_pb2.EXPORT_FORMAT_M4A)
 
@@ -30,6 +37,9 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
         sampling(product.sampling, f"{field}.sampling", limits)
         if isinstance(product, graph_pb2.TextToSound):
             sound_seconds(product, field, limits)
+        return
+    if isinstance(product, graph_pb2.UpscaleVideo):
+        upsampler_steps(product, field, upsampler_limits(preset))
         return
     if isinstance(product, Sourced):
         limits = editor_limits(preset)
@@ -113,6 +123,21 @@ def film_frames(product: Film, field: str, limits: info_pb2.IntRange, fps: int) 
     if not minimum <= frames <= limits.maximum:
         raise InvalidArgumentError(f"{field}.seconds", product.seconds, bound)
     return frames
+
+
+def is_hd(product: graph_pb2.TextToVideo, field: str) -> bool:
+    """Return whether a film is to be in full HD."""
+    if product.quality not in graph_pb2.Quality.values():
+        raise InvalidArgumentError(f"{field}.quality", product.quality, "STANDARD or HD")
+    return product.quality == graph_pb2.QUALITY_HD
+
+
+def upsampler_steps(product: graph_pb2.UpscaleVideo, field: str, limits: info_pb2.Limits) -> int:
+    """Return the denoising steps of a video in full HD."""
+    bound = limits.steps
+    if not product.HasField("steps"):
+        return bound.default_value
+    return validate.whole(product.steps, f"{field}.steps", bound.minimum, bound.maximum)
 
 
 def sound_words(product: Sound, field: str, limits: info_pb2.Limits) -> tuple[str, str]:

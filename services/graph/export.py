@@ -4,7 +4,7 @@ import hashlib
 import io
 import tempfile
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import ExitStack, aclosing, nullcontext
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
@@ -175,14 +175,25 @@ class Exporter:
         """
         path = video if isinstance(video, Path) else folder / "film.mp4"
         samples = audio_samples(info.num_frames, info.fps)
-        keeps, sounds = request.keep_sound and info.num_tracks > 0, request.HasField("sound")
-        if keeps or sounds:
-            path = folder / "sound.mp4"
-            with self._open(request.sound) if sounds else nullcontext(source) as sound:
+        with ExitStack() as files:
+            sound, keeps = self._track(request, info, source, files)
+            if sound is not None:
+                path = folder / "sound.mp4"
                 heard = iter_sound(sound, channels=None, limits=LONG_VIDEOS)
                 mux(video, fitted(heard, samples) if keeps else heard, path, LONG_VIDEOS)
-        _check(path, keeps or sounds, samples)
+        _check(path, sound is not None, samples)
         return self._put(path, MEDIA_TYPES["h264"])
+
+    def _track(
+        self, request: graph_pb2.ExportRequest, info: VideoInfo, source: BinaryIO, files: ExitStack
+    ) -> tuple[BinaryIO | None, bool]:
+        """Return what holds the sound of a film, if it is to have any, and whether that is kept of a video."""
+        if request.HasField("sound"):
+            return files.enter_context(self._open(request.sound)), False
+        if request.HasField("sound_of"):
+            source = files.enter_context(self._open(request.sound_of))
+            return (source if probe(source, LONG_VIDEOS).num_tracks else None), True
+        return (source if request.keep_sound and info.num_tracks else None), True
 
     def _open(self, media: media_pb2.Media) -> BinaryIO:
         return self._store.open(media.uri) if media.uri else io.BytesIO(media.data)
@@ -204,8 +215,13 @@ def _check_parts(request: graph_pb2.ExportRequest) -> None:
         raise InvalidArgumentError(f"export.{missing}", "", "set where the other one is")
     if request.HasField("edited") and request.format not in _WHOLE:
         raise InvalidArgumentError("export.edited", "", "left out for this format")
-    if request.keep_sound and (request.HasField("sound") or request.format not in _WHOLE):
-        raise InvalidArgumentError("export.keep_sound", True, "left out where there is a sound, and but for films")
+    kept = [name for name in ("keep_sound", "sound_of") if _asked(request, name)]
+    if kept and (len(kept) > 1 or request.HasField("sound") or request.format not in _WHOLE):
+        raise InvalidArgumentError(f"export.{kept[-1]}", True, "left out where there is a sound, and but for films")
+
+
+def _asked(request: graph_pb2.ExportRequest, field: str) -> bool:
+    return any(descriptor.name == field for descriptor, _ in request.ListFields())
 
 
 def _encoded(

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import audio_pb2, editor_pb2, generator_pb2, graph_pb2, info_pb2, personalizer_pb2, tensor_pb2
+from kino.v1 import (
+    audio_pb2,
+    editor_pb2,
+    generator_pb2,
+    graph_pb2,
+    info_pb2,
+    personalizer_pb2,
+    tensor_pb2,
+    upsampler_pb2,
+)
 from services.graph.pipeline import Node, Plan
 
 Denoising = generator_pb2.GenerateRequest | editor_pb2.EditRequest | personalizer_pb2.PersonalizeRequest
@@ -48,6 +57,8 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
             _fill_sampling(request, infos["editor"].limits)
             if not request.HasField("source_guidance"):
                 request.source_guidance = infos["editor"].limits.source_guidance.default_value
+        if isinstance(request, upsampler_pb2.UpsampleRequest) and not request.HasField("steps"):
+            request.steps = infos["upsampler"].limits.steps.default_value
         if isinstance(request, audio_pb2.AudioServiceGenerateRequest):
             _fill_sound(request.sampling, infos["audio"].limits)
 

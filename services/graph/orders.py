@@ -21,6 +21,7 @@ from services.graph.products import (
     text_to_image,
     text_to_sound,
     text_to_video,
+    upscale_video,
 )
 from services.graph.products.text import Infos
 from services.graph.rows import Order
@@ -33,6 +34,7 @@ _PRODUCTS: dict[str, Any] = {
     "edit_video": edit_video,
     "image_to_video": image_to_video,
     "personalize_video": personalize_video,
+    "upscale_video": upscale_video,
 }
 _KEY_BOUND = "1 to 128 printable ASCII characters"
 _SEED_RANGE = 1 << 32  # of drawn seeds: short enough to be read out

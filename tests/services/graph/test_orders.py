@@ -134,7 +134,7 @@ async def test_what_is_out_of_bounds_is_refused_by_name(infos: Infos, fields: di
 
 
 async def test_no_product_is_refused(infos: Infos) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"one of text_to_video, .*, image_to_video, pipeline"):
+    with pytest.raises(InvalidArgumentError, match=r"one of text_to_video, .*, upscale_video, pipeline"):
         await order(graph_pb2.GenerationSpec(), infos)
 
 
