@@ -656,8 +656,8 @@ Global___EditVideo: _TypeAlias = EditVideo  # noqa: Y015
 
 @_typing.final
 class ImageToVideo(_message.Message):
-    """A film that begins with a picture, with the sound that belongs to it. Of Limits.aspects its size is the one whose
-    aspect is nearest to the picture's; the picture fills it, and what is over is cut off evenly on both sides.
+    """A film that begins with a picture, with the sound that belongs to it. Of the editor's Limits.aspects its size is the
+    one whose aspect is nearest to the picture's; the picture fills it, and what is over is cut off evenly on both sides.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -14,7 +14,8 @@ def components(product: graph_pb2.ImageToVideo) -> tuple[str, ...]:
 def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int) -> graph_pb2.Pipeline:
     """Return the pipeline of a film that begins with a picture, with the outputs `film` and `contact_sheet`.
 
-    The picture is cut to the named size whose aspect is nearest; the editor denoises beside its latents.
+    The picture is cut to the size whose aspect is nearest among those that the editor was trained on; the editor
+    denoises beside its latents.
 
     Args:
         field: where the product stands in the client's request, for messages.
@@ -27,7 +28,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     limits = infos["editor"].limits
     fps = bounds.film_fps(product, field, infos["tae"].limits)
     frames = bounds.film_frames(product, field, limits.frames, fps)
-    sizes = [entry.size for entry in infos["tae"].limits.aspects]
+    sizes = [entry.size for entry in limits.aspects]
     edit = editor_pb2.EditRequest(
         task=editor_pb2.EDIT_TASK_IMAGE,
         frames=frames,
