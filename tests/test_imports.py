@@ -44,11 +44,12 @@ MODELS = Row(("kino/models/*.py",), (*NETWORKS, "kino.shapes", *TORCH))
 ENGINE = Row(("services/*/engine.py",), (*NETWORKS, *NUMBERS, *MEDIA, *TORCH))
 SERVICE = Row(("services/*/service.py",), ("kino.presets", "kino.shapes", *BYTES, *CALLS, *MESSAGES, *GRPC))
 GRAPH = Row(("services/graph/*.py",), ("kino.shapes", *STORES, *MEDIA, *CALLS, *MESSAGES, *GRPC))
+OPERATOR = Row(("kino/cli_store.py",), (*STORES, "kino.errors", *FACES))
 CLIENT = Row(("kino/client.py", "kino/client_*.py"), ("kino.wire", *CALLS, *MESSAGES, *GRPC, *FACES))
 COMMANDS = Row(("kino/cli.py", "kino/cli_*.py"), ("kino.wire", *MEDIA, *CALLS, *MESSAGES, *GRPC, *FACES))
 TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, *STORES, *MEDIA, *TORCH))
 WORLD = Row(("training/world/*.py",), ("kino.shapes", *STORES, *MEDIA))
-ROWS = (WORLD, GRAPH, MODELS, ENGINE, SERVICE, CLIENT, COMMANDS, TRAINING)  # the first row that matches a file counts
+ROWS = (WORLD, GRAPH, MODELS, ENGINE, SERVICE, OPERATOR, CLIENT, COMMANDS, TRAINING)  # the first row that matches a file counts
 
 
 def under(module: str, parents: tuple[str, ...]) -> bool:
