@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kino.cli_flags import add_upscale
+
 if TYPE_CHECKING:
     from kino.errors import KinoError
 
@@ -162,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_edit(edit)
     edit.set_defaults(command="cli_edit:edit")
+    add_upscale(commands.add_parser("upscale", parents=[scripts, local, remote], help="bring a video to full HD"))
     serve = commands.add_parser(
         "serve", parents=[scripts, local], help="run every service and the graph on this machine"
     )
@@ -228,6 +231,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
 def _add_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="X", help="length")
     parser.add_argument("--fps", type=int, metavar="N", help="frames per second")
+    parser.add_argument("--quality", metavar="NAME", help="standard, or hd for full HD (standard)")
     parser.add_argument("--no-sound", dest="silent", action="store_true", default=None, help="leave the sound out")
 
 

@@ -23,7 +23,7 @@ from kino.v1.graph_pb2 import Generation, GenerationSpec
 
 _OPTIONS = (
     *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
-    "silent",
+    *("silent", "quality"),
 )
 _OF_PICTURES = ("image", "source_guidance", "identity")
 _FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
@@ -70,6 +70,7 @@ async def film(given: argparse.Namespace) -> int:
 
     services = _PERSONAL if person is not None else _ANIMATED if picture is not None else _PICTURES
     names = services if given.silent else (*services, "audio")
+    names = (*names, "upsampler") if given.quality == "hd" else names
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
     figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
     heard = "left out, as --no-sound asks" if given.silent else describe_sound(figures)

@@ -25,6 +25,7 @@ from kino.client_specs import (
     ImageOptions,
     SoundAloneOptions,
     SoundOptions,
+    UpscaleOptions,
     edit_video,
     image_to_video,
     personalize_video,
@@ -32,8 +33,9 @@ from kino.client_specs import (
     text_to_image,
     text_to_sound,
     text_to_video,
+    upscale_video,
 )
-from kino.client_sync import Audio, Editor, Encoder, Generator, Personalizer, Rewriter, Tae
+from kino.client_sync import Audio, Editor, Encoder, Generator, Personalizer, Rewriter, Tae, Upsampler
 from kino.v1 import graph_pb2
 from kino.v1.graph_pb2 import Generation
 
@@ -54,6 +56,7 @@ __all__ = [
     "text_to_image",
     "text_to_sound",
     "text_to_video",
+    "upscale_video",
 ]
 
 
@@ -80,6 +83,7 @@ class Kino:
         self.audio = Audio(self._loop, self._kino.audio)
         self.editor = Editor(self._loop, self._kino.editor)
         self.personalizer = Personalizer(self._loop, self._kino.personalizer)
+        self.upsampler = Upsampler(self._loop, self._kino.upsampler)
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +174,18 @@ class Kino:
         """Return a film of the person of a picture; Ctrl-C cancels the generation. See `AsyncKino.personalize`."""
         made = self._kino.personalize(image, prompt, media_type, fresh=fresh, on_change=on_change, **options)
         return self._loop.run(made)
+
+    def upscale(
+        self,
+        video: bytes | Path,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[UpscaleOptions],
+    ) -> Film:
+        """Return a video file in full HD; Ctrl-C cancels the generation. See `AsyncKino.upscale`."""
+        return self._loop.run(self._kino.upscale(video, media_type, fresh=fresh, on_change=on_change, **options))
 
 
 class Generations:

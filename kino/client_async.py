@@ -18,6 +18,7 @@ from kino.client_specs import (
     ImageOptions,
     SoundAloneOptions,
     SoundOptions,
+    UpscaleOptions,
     edit_video,
     image_to_video,
     personalize_video,
@@ -25,7 +26,9 @@ from kino.client_specs import (
     text_to_image,
     text_to_sound,
     text_to_video,
+    upscale_video,
 )
+from kino.client_upsampler import AsyncUpsampler
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2 import Generation
 
@@ -77,6 +80,7 @@ class AsyncKino:
         self.audio = AsyncAudio(self._connections, self.artifacts)
         self.editor = AsyncEditor(self._connections, self.artifacts)
         self.personalizer = AsyncPersonalizer(self._connections, self.artifacts)
+        self.upsampler = AsyncUpsampler(self._connections, self.artifacts)
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,6 +188,20 @@ class AsyncKino:
         """Return a film of the person of a picture, given by its bytes or its path; all else as in `film`."""
         uri = await self.artifacts.upload(image, media_type)
         spec = personalize_video(uri, media_type, prompt, **options)
+        return await self._film(await self.generations.run(spec, fresh=fresh, on_change=on_change))
+
+    async def upscale(
+        self,
+        video: bytes | Path,
+        media_type: str = "video/mp4",
+        *,
+        fresh: bool = False,
+        on_change: OnChange | None = None,
+        **options: Unpack[UpscaleOptions],
+    ) -> Film:
+        """Return a video file, given by its bytes or its path, in full HD with its own sound; all else as in `film`."""
+        uri = await self.artifacts.upload(video, media_type)
+        spec = upscale_video(uri, media_type, **options)
         return await self._film(await self.generations.run(spec, fresh=fresh, on_change=on_change))
 
     async def _film(self, generation: Generation) -> Film:

@@ -12,6 +12,7 @@ from kino.v1 import (
     personalizer_pb2,
     rewriter_pb2,
     tae_pb2,
+    upsampler_pb2,
 )
 
 Request = (
@@ -25,6 +26,7 @@ Request = (
     | editor_pb2.EditRequest
     | personalizer_pb2.IdentifyRequest
     | personalizer_pb2.PersonalizeRequest
+    | upsampler_pb2.UpsampleRequest
     | graph_pb2.ConformRequest
     | graph_pb2.ExportRequest
 )

@@ -48,11 +48,13 @@ class FilmOptions(ImageOptions, total=False):
         seconds: length, above 0.
         fps: frames per second.
         silent: leave the sound out.
+        quality: "standard", or "hd" for full HD; of films of a sentence.
     """
 
     seconds: float
     fps: int
     silent: bool
+    quality: str
 
 
 class SoundOptions(SamplingOptions, total=False):
@@ -95,6 +97,18 @@ class EditOptions(SamplingOptions, total=False):
     new_sound: bool
 
 
+class UpscaleOptions(TypedDict, total=False):
+    """What may be said beside a video to be brought to full HD.
+
+    Args:
+        seed: seed of the noise, 0 to 2^63 - 1; left out, the graph draws one and tells it.
+        steps: denoising steps; left out, the served model's own value.
+    """
+
+    seed: int
+    steps: int
+
+
 class AnimateOptions(SamplingOptions, total=False):
     """What may be said beside a picture and the prompt; as in `FilmOptions` and `EditOptions`."""
 
@@ -111,6 +125,7 @@ M = TypeVar("M", bound=Message)
 Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage, graph_pb2.PersonalizeVideo)
 Plain = TypeVar("Plain", graph_pb2.SoundForVideo, graph_pb2.TextToSound, graph_pb2.EditVideo, graph_pb2.ImageToVideo)
 SOUND_FORMS = ("wav", "flac", "m4a")
+QUALITIES = ("standard", "hd")
 _SAMPLING = tuple(SamplingOptions.__annotations__)
 
 
@@ -162,6 +177,12 @@ def personalize_video(
     return graph_pb2.GenerationSpec(personalize_video=_product(product, prompt, options))
 
 
+def upscale_video(uri: str, media_type: str, **options: Unpack[UpscaleOptions]) -> graph_pb2.GenerationSpec:
+    """Return the order for a video of the graph's store in full HD; raises as `text_to_video`."""
+    product = graph_pb2.UpscaleVideo(video=media_pb2.Media(media_type=media_type, uri=uri))
+    return graph_pb2.GenerationSpec(upscale_video=fill(product, options))
+
+
 def _plain(product: Plain, options: Mapping[str, Any]) -> Plain:
     """Fill in a product whose fields are called as the options, but for the sampling and the form."""
     fill(product, {name: value for name, value in options.items() if name not in (*_SAMPLING, "form")})
@@ -179,6 +200,8 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
     if "aspect" in options and "size" in options:
         raise InvalidArgumentError("size", options["size"], "left out where an aspect is given")
     plain = {name: value for name, value in options.items() if name not in (*_SAMPLING, "size")}
+    if "quality" in plain:
+        plain["quality"] = _quality(plain["quality"])
     fill(product, {"prompt": prompt, **plain})
     if "size" in options:
         height, width = options["size"]
@@ -187,6 +210,12 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
     if any(name in options for name in _SAMPLING):
         product.sampling.CopyFrom(sampling(options))
     return product
+
+
+def _quality(name: str) -> int:
+    if name not in QUALITIES:
+        raise InvalidArgumentError("quality", name, f"one of {', '.join(QUALITIES)}")
+    return graph_pb2.Quality.Value(f"QUALITY_{name.upper()}")
 
 
 def fill(message: M, values: Mapping[str, Any]) -> M:

@@ -21,6 +21,7 @@ from kino.client_services import (
     OnProgress,
 )
 from kino.client_specs import SamplingOptions, SoundOptions
+from kino.client_upsampler import AsyncUpsampler
 from kino.v1 import editor_pb2, info_pb2, personalizer_pb2, rewriter_pb2
 
 
@@ -198,4 +199,29 @@ class Personalizer:
         made = self._inner.personalize(
             encoding, person, frames=frames, size=size, seed=seed, on_progress=on_progress, **options
         )
+        return self._loop.run(made)
+
+
+class Upsampler:
+    """Brings videos to full HD."""
+
+    def __init__(self, loop: Loop, inner: AsyncUpsampler) -> None:
+        self._loop, self._inner = loop, inner
+
+    def describe(self) -> info_pb2.Info:
+        """Return which model is served and what it accepts."""
+        return self._loop.run(self._inner.describe())
+
+    def upsample(
+        self,
+        video: bytes,
+        media_type: str = "video/mp4",
+        *,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> bytes:
+        """Return a video file enlarged: FFV1 in Matroska, without sound. See `AsyncUpsampler.upsample`."""
+        made = self._inner.upsample(video, media_type, size=size, seed=seed, steps=steps, on_progress=on_progress)
         return self._loop.run(made)
