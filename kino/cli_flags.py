@@ -3,14 +3,12 @@
 import argparse
 
 
-def add_store(parser: argparse.ArgumentParser, scripts: argparse.ArgumentParser) -> None:
-    """Add what `kino store` takes."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    prepare = commands.add_parser("prepare", parents=[scripts], help="make the bucket; let what is scratch expire")
-    link = commands.add_parser("link", parents=[scripts], help="print a URL that downloads an artifact without keys")
-    for command, name in ((prepare, "prepare"), (link, "link")):
-        command.add_argument("store", metavar="STORE", help="s3://bucket/prefix?endpoint=...")
-        command.set_defaults(command=f"cli_store:{name}")
-    prepare.add_argument("--scratch-days", type=int, default=7, metavar="N", help="days that it stays (%(default)s)")
-    link.add_argument("uri", metavar="URI", help="kino://sha256/...")
-    link.add_argument("--seconds", type=int, default=3600, metavar="N", help="that it holds (%(default)s)")
+def add_upscale(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kino upscale`."""
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="any common file smaller than full HD, of up to 2048 frames")
+    add("--seed", type=int, metavar="N", help="the same seed makes the same bytes; drawn where left out")
+    add("--steps", type=int, metavar="N", help="denoising steps")
+    add("--fresh", action="store_true", help="compute everything anew, even what is stored already")
+    add("-o", "--out", metavar="PATH", help="MP4 (NAME-hd.mp4); its contact sheet is a PNG beside it")
+    parser.set_defaults(command="cli_upscale:upscale")
