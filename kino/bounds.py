@@ -50,11 +50,15 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
         else:
             film_frames(product, field, limits.frames, film_fps(product, field, clip_limits(preset)))
         return
-    limits = generator_limits(preset)
-    frame_size(product, field, limits)
-    sampling(product.sampling, f"{field}.sampling", limits)
+    check_made(product, field, generator_limits(preset), clip_limits(preset))
+
+
+def check_made(product: Product, field: str, generator: info_pb2.Limits, tae: info_pb2.Limits) -> None:
+    """Refuse a film or a picture of a sentence that a generator and a TAE would refuse; raises as `check`."""
+    frame_size(product, field, generator)
+    sampling(product.sampling, f"{field}.sampling", generator)
     if isinstance(product, Film):
-        film_frames(product, field, limits.frames, film_fps(product, field, clip_limits(preset)))
+        film_frames(product, field, generator.frames, film_fps(product, field, tae))
 
 
 def frame_size(product: Product, field: str, limits: info_pb2.Limits) -> info_pb2.Size:
@@ -75,6 +79,9 @@ def frame_size(product: Product, field: str, limits: info_pb2.Limits) -> info_pb
 
 def sampling(asked: generator_pb2.Sampling, field: str, limits: info_pb2.Limits) -> generator_pb2.Sampling:
     """Return the sampling, whose unset fields are the generator's own values."""
+    for name, reason in (("linear_steps", "its schedule is its own"), ("guidance", "it was distilled to need none")):
+        if asked.HasField(name) and not limits.HasField(name):
+            raise InvalidArgumentError(f"{field}.{name}", getattr(asked, name), f"left out for this model: {reason}")
     for name in ("steps", "linear_steps"):
         if asked.HasField(name):
             bound = getattr(limits, name)
@@ -113,6 +120,8 @@ def film_fps(product: Film, field: str, limits: info_pb2.Limits) -> int:
 def film_frames(product: Film, field: str, limits: info_pb2.IntRange, fps: int) -> int:
     """Return the length in frames: at least two of a film with sound."""
     minimum = limits.minimum if product.silent else max(limits.minimum, MIN_SOUND_FRAMES)
+    if limits.maximum < MIN_SOUND_FRAMES:
+        raise InvalidArgumentError(field, "a film", "a picture: the model makes no more than one frame")
     if not product.HasField("seconds"):
         return limits.default_value
     bound = f"from {minimum / fps:.3g} to {limits.maximum / fps:.3g} at {fps} fps"

@@ -1,4 +1,4 @@
-"""The command line: `kino film`, `image`, `sound`, `edit`, `serve`, `status`, `models` and `generations`.
+"""The command line: `kino film`, `image`, `sound`, `edit`, `serve`, `status`, `models`, `store` and `generations`.
 
 Starting up imports the standard library alone, so that `kino --help` is immediate; a command imports what it needs.
 """
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kino.cli_flags import add_upscale
+from kino.cli_flags import add_models, add_store, add_upscale
 
 if TYPE_CHECKING:
     from kino.errors import KinoError
@@ -149,10 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     film.add_argument("--identity", metavar="PATH", help="a picture of the person whom the film is of")
     film.add_argument("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
     film.add_argument("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
+    _add_model(film)
     film.set_defaults(command="cli_film:film")
     image = commands.add_parser("image", parents=[scripts, local, remote], help="make a picture of a sentence")
     _add_order(image)
     image.add_argument("--out", default="image.png", metavar="PATH", help="PNG (%(default)s)")
+    _add_model(image)
     image.set_defaults(command="cli_film:image")
     sound = commands.add_parser(
         "sound", parents=[scripts, local, remote], help="make the sound of a video file, or of words alone"
@@ -173,16 +175,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
     serve.add_argument("--fetch-urls", action="store_true", help="take media by URL, from public addresses alone")
+    _add_model(serve)
     serve.set_defaults(command="cli_serve:serve")
     status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
     status.set_defaults(command="cli_graph:status")
-    _add_models(
+    add_models(
         commands.add_parser(
             "models",
             parents=[scripts, remote],
-            help="list, show, promote, rollback, gc: the versions in a registry, or what a running graph accepts",
+            help="list, show, import, promote, rollback, gc: what a registry holds, or what a running graph accepts",
         )
     )
+    add_store(commands.add_parser("store", help="prepare the bucket of a store, link to what it holds"), scripts)
     _add_generations(
         commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]
     )
@@ -197,6 +201,12 @@ def _add_order(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="WIDTHxHEIGHT", help="in pixels, in place of an aspect")
     add("--verbatim", action="store_true", default=None, help="encode the prompt as it is, without the rewriter")
     _add_sampling(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="NAME", help="an imported model in the place of ours; the prompt goes to it as it is"
+    )
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -233,32 +243,6 @@ def _add_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=int, metavar="N", help="frames per second")
     parser.add_argument("--quality", metavar="NAME", help="standard, or hd for full HD (standard)")
     parser.add_argument("--no-sound", dest="silent", action="store_true", default=None, help="leave the sound out")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    where = "registry: a folder or s3://bucket (the one shipped with kino)"
-    # The same options may stand before the command; left out after it, they keep what was said there.
-    place = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    place.add_argument("--json", action="store_true", help="print one JSON value, for scripts")
-    place.add_argument("--models", metavar="PLACE", help=where)
-    parser.add_argument("--models", metavar="PLACE", help=where)
-    parser.set_defaults(command="cli_models:listing")
-    commands = parser.add_subparsers(metavar="COMMAND")
-    commands.add_parser("list", parents=[place], help="every version of every component")
-    show = commands.add_parser("show", parents=[place], help="one version: lineage, figures, files")
-    promote = commands.add_parser("promote", parents=[place], help="let an alias stand for a version")
-    back = commands.add_parser("rollback", parents=[place], help="let an alias stand for what it stood for before")
-    for command in (show, promote, back):
-        command.add_argument("component", metavar="COMPONENT")
-    for command in (show, promote):
-        command.add_argument("version", metavar="VERSION", help="or an alias")
-    for command in (promote, back):
-        command.add_argument("--alias", default="production", help="the alias to move (%(default)s)")
-    collect = commands.add_parser("gc", parents=[place], help="remove versions that nothing needs")
-    collect.add_argument("--keep", type=int, default=3, metavar="N", help="newest of each component (%(default)s)")
-    collect.add_argument("--dry-run", action="store_true", help="only show them")
-    for command, name in ((show, "show"), (promote, "promote"), (back, "roll_back"), (collect, "collect")):
-        command.set_defaults(command=f"cli_models:{name}")
 
 
 def _add_generations(parser: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kino import bounds, validate
 from kino.cli_files import check_picture, media_type
+from kino.cli_import import check_model
 from kino.cli_local import flags_of, local_services
 from kino.cli_view import StageBars, as_json, describe_sound, print_facts, print_json
 from kino.client_async import AsyncKino
@@ -28,9 +29,10 @@ _OPTIONS = (
 _OF_PICTURES = ("image", "source_guidance", "identity")
 _FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
 _PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services of everything silent
+_IMPORTED = ("encoder", "generator", "tae", "graph")
 _ANIMATED = ("rewriter", "encoder", "tae", "editor", "graph")
 _PERSONAL = ("rewriter", "encoder", "personalizer", "tae", "graph")
-_LOCAL = ("preset", "models", "data")
+_LOCAL = ("preset", "models", "data", "model")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ async def film(given: argparse.Namespace) -> int:
         write(sheet, made.contact_sheet)
         return made.generation
 
-    services = _PERSONAL if person is not None else _ANIMATED if picture is not None else _PICTURES
+    services = _PERSONAL if person is not None else _ANIMATED if picture is not None else _services(given)
     names = services if given.silent else (*services, "audio")
     names = (*names, "upsampler") if given.quality == "hd" else names
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
@@ -129,8 +131,13 @@ async def image(given: argparse.Namespace) -> int:
         write(out, made.png)
         return made.generation
 
-    _tell(given, prompt, await make(given, order, {"image": out}, _PICTURES), {}, {})
+    _tell(given, prompt, await make(given, order, {"image": out}, _services(given)), {}, {})
     return 0
+
+
+def _services(given: argparse.Namespace) -> tuple[str, ...]:
+    """Return the services that pictures of a sentence need: another's model gets the prompt as it is."""
+    return _PICTURES if given.model is None else _IMPORTED
 
 
 def read_prompt(given: argparse.Namespace) -> str:
@@ -148,6 +155,8 @@ def read_prompt(given: argparse.Namespace) -> str:
 def order_options(given: argparse.Namespace) -> dict[str, Any]:
     """Return what a command says beside the prompt; what it leaves out is the served model's own value."""
     options = {name: value for name in _OPTIONS if (value := getattr(given, name, None)) is not None}
+    if getattr(given, "model", None) is not None:
+        options["verbatim"] = True
     if "size" in options:
         width, separator, height = options["size"].lower().partition("x")
         if not (separator and width.isdecimal() and height.isdecimal()):
@@ -158,8 +167,12 @@ def order_options(given: argparse.Namespace) -> dict[str, Any]:
 
 def check(given: argparse.Namespace, spec: GenerationSpec) -> None:
     """Refuse what services on this machine would refuse, before they are started."""
-    if given.address is None:
+    if given.address is not None:
+        return
+    if getattr(given, "model", None) is None:
         bounds.check(spec, validate.one_of(given.preset or "mini", "--preset", tuple(VIDEO)))
+    else:
+        check_model(spec, given.model, given.models)
 
 
 async def make(
@@ -173,13 +186,13 @@ async def make(
     began, bars = time.monotonic(), StageBars()
     if given.address is not None:
         for name in _LOCAL:
-            if getattr(given, name) is not None:
+            if getattr(given, name, None) is not None:
                 raise InvalidArgumentError(f"--{name}", getattr(given, name), "left out where a running graph is named")
         with bars.shown():
             async with AsyncKino(given.address) as kino:
                 generation = await order(kino, bars)
         return Made(generation, files, 0.0, time.monotonic() - began)
-    flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name) for name in _LOCAL))]
+    flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name, None) for name in _LOCAL))]
     with bars.shown():
         finish_start = bars.begin("start")
         async with local_services(flags, log_to_file=True, names=names) as services:

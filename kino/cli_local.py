@@ -66,10 +66,12 @@ async def local_services(
             log.unlink()
 
 
-def flags_of(preset: str | None, models: str | None, data: str | None) -> list[str]:
+def flags_of(preset: str | None, models: str | None, data: str | None, model: str | None = None) -> list[str]:
     """Return the flags of `python -m services` for those of a command that were given."""
     given = {"--preset": preset, "--models": models, "--data": data}
-    return [text for flag, value in given.items() if value is not None for text in (flag, value)]
+    flags = [text for flag, value in given.items() if value is not None for text in (flag, value)]
+    versions = () if model is None else (f"{name}={model}" for name in ("encoder", "generator", "tae"))
+    return flags + [text for version in versions for text in ("--version", version)]
 
 
 async def _spawn(arguments: Sequence[str], log: Path | None) -> asyncio.subprocess.Process:

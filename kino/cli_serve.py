@@ -13,7 +13,8 @@ async def serve(given: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, which let running work end first."""
     if not 0 <= given.port <= 65535:
         raise InvalidArgumentError("--port", given.port, "from 0 to 65535")
-    flags = ["--port", str(given.port), "--log-level", "warning", *flags_of(given.preset, given.models, given.data)]
+    flags = ["--port", str(given.port), "--log-level", "warning"]
+    flags += flags_of(given.preset, given.models, given.data, given.model)
     flags += [flag for flag, wanted in (("--ray", given.ray), ("--fetch-urls", given.fetch_urls)) if wanted]
     async with local_services(flags, log_to_file=False) as services:
         if given.json:

@@ -15,7 +15,7 @@ from kino.store import NotFoundError, StoreUnavailableError
 from services.service import Service, ServiceConfig
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
-    "encoder": ("ul2", "byt5", "metaclip"),
+    "encoder": ("ul2", "byt5", "metaclip", "towers"),
     "generator": ("dit",),
     "audio": ("audio", "codec", "vision", "t5"),
     "personalizer": ("personalizer", "identity"),

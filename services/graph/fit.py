@@ -67,9 +67,9 @@ def _fill_sampling(request: Denoising, limits: info_pb2.Limits) -> None:
     sampling = request.sampling
     if not sampling.HasField("steps"):
         sampling.steps = limits.steps.default_value
-    if not sampling.HasField("linear_steps"):
+    if not sampling.HasField("linear_steps") and limits.HasField("linear_steps"):
         sampling.linear_steps = max(sampling.steps, limits.linear_steps.default_value)
-    if not sampling.HasField("guidance"):
+    if not sampling.HasField("guidance") and limits.HasField("guidance"):
         sampling.guidance = limits.guidance.default_value
     if not (request.HasField("checkpoint_every") or request.HasField("checkpoint_seconds")):
         request.checkpoint_seconds = _CHECKPOINT_SECONDS

@@ -39,6 +39,8 @@ def pipeline(
     generate = generator_pb2.GenerateRequest(
         frames=frames, height=size.height, width=size.width, seed=seed, sampling=sampling
     )
+    if fps is not None and infos["generator"].limits.HasField("fps"):
+        generate.fps = fps
     made.nodes.add(name="generate", generate=generate)
     made.edges.append(edge("encode.embeddings", "generate.embeddings"))
     made.edges.append(edge("encode.unconditional", "generate.unconditional"))
@@ -56,21 +58,33 @@ def encoded(
 ) -> graph_pb2.Pipeline:
     """Return rewrite -> encode, without the first step where the prompt is verbatim; the rest is as in `pipeline`.
 
+    A prompt is verbatim too where the rewriter was trained for generators of another row: it would translate it into
+    words that this one does not know.
+
     Args:
         person: rewrite the prompt as one about the person of a picture.
     """
-    reader = "encoder" if product.verbatim else "rewriter"
+    verbatim = product.verbatim or not _writes_for_generator(infos)
+    reader = "encoder" if verbatim else "rewriter"
     prompt = _prompt(product.prompt, f"{field}.prompt", infos[reader].limits)
     negative = _prompt(product.negative_prompt, f"{field}.negative_prompt", infos["encoder"].limits, blank=True)
-    encode = encoder_pb2.EncodeRequest(negative_prompt=negative, fps=fps)
+    states_fps = infos["encoder"].limits.HasField("fps")
+    encode = encoder_pb2.EncodeRequest(negative_prompt=negative, fps=fps if states_fps else None)
     made = graph_pb2.Pipeline()
-    if product.verbatim:
+    if verbatim:
         encode.prompt = prompt
     else:
         made.nodes.add(name="rewrite", rewrite=rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed, person=person))
         made.edges.append(edge("rewrite.prompt", "encode.prompt"))
     made.nodes.add(name="encode", encode=encode)
     return made
+
+
+def _writes_for_generator(infos: Infos) -> bool:
+    """Return whether the rewriter is of the generator's row, or of none, as one that others trained."""
+    if "rewriter" not in infos or "generator" not in infos:
+        return True
+    return infos["rewriter"].preset in ("", infos["generator"].preset)
 
 
 def show(made: graph_pb2.Pipeline, source: str, frames: int, fps: int | None, export: graph_pb2.ExportRequest) -> None:

@@ -100,7 +100,8 @@ class Encoder(encoder_pb2_grpc.EncoderServiceServicer):
         self.behaviour, self.store = behaviour, store
 
     async def Describe(self, request: Any, context: Any) -> encoder_pb2.EncoderServiceDescribeResponse:
-        return encoder_pb2.EncoderServiceDescribeResponse(info=info("encoder", text_spaces=[TEXT_SPACE]))
+        limits = info_pb2.Limits(fps=info_pb2.FloatRange(minimum=1, maximum=60))
+        return encoder_pb2.EncoderServiceDescribeResponse(info=info("encoder", text_spaces=[TEXT_SPACE], limits=limits))
 
     async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
         self.behaviour.called("encode")

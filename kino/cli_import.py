@@ -1,0 +1,93 @@
+"""`kino models import`: a pipeline folder becomes a model that every command takes by its name."""
+
+import argparse
+from pathlib import Path
+
+from kino import bounds
+from kino.cli_view import print_facts, print_json, print_table
+from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
+from kino.families import DIT, DTYPES, TAE, Settings, is_published
+from kino.limits import Defaults, limits_of
+from kino.registry import Registry, VersionExistsError, models_folder
+from kino.v1.graph_pb2 import GenerationSpec, TextToImage, TextToVideo
+
+_SERVICES = {"towers": "encoder", DIT: "generator", TAE: "tae"}
+
+
+async def take(given: argparse.Namespace) -> int:
+    """Publish the parts of a folder, and tell what they can do and take."""
+    if given.dtype and given.dtype not in DTYPES.values():
+        raise InvalidArgumentError("--dtype", given.dtype, f"one of {', '.join(DTYPES.values())}")
+    try:
+        from kino.importing import SIZES, import_pipeline  # torch, and libraries that not everybody has
+        from kino.weights import WeightsError
+    except ModuleNotFoundError as error:
+        raise FailedPreconditionError(f"{error.name} is not installed: it comes with kino's extra pipelines") from None
+    try:
+        made = import_pipeline(Path(given.folder), _registry(given.models), given.name, given.dtype)
+    except WeightsError as error:
+        raise InvalidArgumentError("FOLDER", given.folder, "a sound pipeline", message=str(error)) from error
+    except VersionExistsError as error:
+        raise InvalidArgumentError("--name", given.name, "a new name", message=str(error)) from error
+    except STORE_ERRORS as error:
+        raise as_kino_error(error) from error
+    abilities = made.pipeline.row.pipelines[made.pipeline.kind]
+    rows = [
+        {
+            "service": _SERVICES[component],
+            "version": f"{component}/{manifest.version}",
+            "digest": manifest.digest,
+            "dtype": Settings.of(manifest).dtype,
+            "parameters": made.parameters[component],
+            **{f"{dtype}_bytes": made.weights_bytes(component, dtype) for dtype in SIZES},
+            "stored": "new" if made.is_new[component] else "there already",
+        }
+        for component, manifest in made.versions.items()
+    ]
+    facts = {"name": made.name, "family": made.pipeline.family, "can": ", ".join(abilities)}
+    facts |= {"licence": made.pipeline.licence or "none in the folder"}
+    if given.json:
+        print_json({**facts, "can": list(abilities), "parts": rows})
+        return 0
+    print_facts({**facts, "try": f"kino film --model {made.name} PROMPT"})
+    columns = ("service", "version", "stored", "computes in", "parameters", "memory: float32", "bfloat16")
+    shown = [
+        (row["service"], row["version"], row["stored"], row["dtype"], f"{row['parameters']:,}",
+         _told(row["float32_bytes"]), _told(row["bfloat16_bytes"]))
+        for row in rows
+    ]  # fmt: skip
+    print_table(columns, shown)
+    return 0
+
+
+def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
+    """Refuse an order that the services of an imported model would refuse, without asking them.
+
+    Raises:
+        InvalidArgumentError: there is no such model, or the order is no film or picture of a sentence or out of bounds.
+    """
+    kind = spec.WhichOneof("product") or ""
+    product = getattr(spec, kind)
+    if not isinstance(product, TextToVideo | TextToImage):
+        raise InvalidArgumentError("--model", name, "left out where a film begins with a picture or is of a person")
+    try:
+        manifest = _registry(models).resolve(DIT, name)
+        if not is_published(manifest):
+            raise InvalidArgumentError("--model", name, "the name of an imported model; see kino models")
+        settings = Settings.of(manifest)
+    except InvalidArgumentError:
+        raise
+    except STORE_ERRORS as error:
+        raise InvalidArgumentError("--model", name, "an imported model", message=f"--model {name}: {error}") from None
+    assert settings.clips is not None
+    assert settings.sampling is not None
+    defaults = Defaults(settings.sampling.steps, None, settings.sampling.guidance)
+    bounds.check_made(product, f"spec.{kind}", limits_of(settings.clips, defaults), limits_of(settings.clips))
+
+
+def _registry(models: str | None) -> Registry:
+    return Registry(models or models_folder())
+
+
+def _told(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.2f} MB"

@@ -1,0 +1,35 @@
+"""A published model from its folder to a film, by the command line alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from tests import pipelines
+from tests.e2e.conftest import Finished
+
+pytestmark = pytest.mark.e2e
+
+
+def test_an_imported_model_makes_a_film(kino: Callable[..., Finished], tmp_path: Path) -> None:
+    pipelines.save(pipelines.wan, tmp_path / "wan")
+    imported = kino("models", "import", "wan", "--models", "models")
+    assert imported.code == 0, imported.err
+    given = ("--model", "wan", "--models", "models", "--data", "data", "--no-sound")
+    sized = ("--size", "64x32", "--seconds", "0.5", "--steps", "2", "--seed", "1")
+    made = kino("film", "a red ball bounces", *given, *sized, "--json")
+    assert made.code == 0, made.err
+    told = made.json
+    assert [(stage["name"], stage["steps"]) for stage in told["stages"]] == [
+        ("encode", 1),
+        ("generate", 2),
+        ("decode", 8),
+        ("export", 8),
+    ]
+    assert told["rewritten_prompt"] == ""
+    assert json.dumps(told["command"]).count("--model wan") == 1
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        stream = film.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate, stream.frames) == (64, 32, 16, 8)
