@@ -139,17 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     film = commands.add_parser("film", parents=[scripts, local, remote], help="make a film of a sentence")
-    _add_order(film)
-    _add_time(film)
-    film.add_argument(
-        "--image",
-        metavar="PATH",
-        help="a picture to begin with; cut to the nearest aspect there is, evenly on both sides",
-    )
-    film.add_argument("--identity", metavar="PATH", help="a picture of the person whom the film is of")
-    film.add_argument("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
-    film.add_argument("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
-    _add_model(film)
+    _add_film(film)
     film.set_defaults(command="cli_film:film")
     image = commands.add_parser("image", parents=[scripts, local, remote], help="make a picture of a sentence")
     _add_order(image)
@@ -191,6 +181,21 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]
     )
     return parser
+
+
+def _add_film(parser: argparse.ArgumentParser) -> None:
+    _add_order(parser)
+    _add_time(parser)
+    add = parser.add_argument
+    add(
+        "--image",
+        metavar="PATH",
+        help="a picture to begin with; cut to the nearest aspect there is, evenly on both sides",
+    )
+    add("--identity", metavar="PATH", help="a picture of the person whom the film is of")
+    add("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
+    add("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
+    _add_model(parser)
 
 
 def _add_order(parser: argparse.ArgumentParser) -> None:
