@@ -1,5 +1,6 @@
 # The image of a service: docker build --build-arg EXTRA=tae --tag kino-tae:0.1.0 .
-# EXTRA is the service's name; `train` makes the image of training jobs. Versions are those of constraints.txt.
+# EXTRA is the service's name; `train` makes the image of training jobs, which publish with the commit that they are of:
+# --build-arg GIT_REVISION=$(git describe --always --dirty --abbrev=12). Versions are those of constraints.txt.
 
 FROM python:3.11-slim-bookworm AS build
 ARG UV_VERSION=0.13.9
@@ -20,6 +21,8 @@ FROM python:3.11-slim-bookworm
 COPY --from=build /venv /venv
 COPY models /usr/share/kino/models
 ENV PATH=/venv/bin:${PATH} KINO_MODELS=/usr/share/kino/models PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ARG GIT_REVISION=""
+ENV KINO_GIT_REVISION=${GIT_REVISION}
 WORKDIR /usr/share/kino
 USER 10001:10001
 EXPOSE 7000 9090

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict
@@ -183,7 +185,13 @@ def last_figures(run: Path) -> dict[str, float]:
 
 
 def git_revision() -> str:
-    """The commit the code is at, with a mark when files differ from it; empty outside a checkout."""
+    """The commit the code is at, with a mark when files differ from it; empty outside a checkout.
+
+    An image has it in $KINO_GIT_REVISION, and no git.
+    """
+    given = os.environ.get("KINO_GIT_REVISION", "")
+    if given or shutil.which("git") is None:
+        return given
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip()

@@ -85,3 +85,11 @@ def _copied(runs: Path, tmp_path: Path, name: str) -> Path:
     for file in (runs / TAE.name).iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     return tmp_path / "runs"
+
+
+def test_the_commit_is_that_of_the_image_where_there_is_no_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINO_GIT_REVISION", "abc123")
+    assert publish.git_revision() == "abc123"
+    monkeypatch.delenv("KINO_GIT_REVISION")
+    monkeypatch.setenv("PATH", "")
+    assert publish.git_revision() == ""
