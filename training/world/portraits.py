@@ -1,18 +1,21 @@
 """Pictures of faces, as people send them: near, before any background, turned a little and lit in many ways."""
 
+import argparse
 from dataclasses import dataclass, replace
 from math import degrees
+from pathlib import Path
 
 import numpy as np
 import skia
 from numpy.typing import NDArray
 
+from kino.images import encode_png
 from training.world.motion import Pose, View
-from training.world.objects import picture
+from training.world.objects import picture as drawing
 from training.world.paint import PALETTE, RGBA, ellipse, mix, paint
 from training.world.people import FACE_REACH, Face, face_of
 from training.world.render import empty_place
-from training.world.scene import COLOURS, OBJECTS, PLACES, Identity
+from training.world.scene import COLOURS, HAIR_COLOURS, HAIR_CUTS, OBJECTS, PLACES, SKINS, Identity
 
 _NEAREST, _FARTHEST = 2.0, 1.1
 _TURN = 0.3
@@ -67,7 +70,7 @@ def _draw(canvas: skia.Canvas, sitter: Sitter, height: int, width: int) -> None:
     canvas.translate(sitter.pose.x * width, sitter.pose.y * height)
     canvas.rotate(degrees(sitter.pose.angle))
     canvas.scale(side * sitter.pose.facing, side)
-    canvas.drawPicture(picture("person", sitter.colour, sitter.identity))
+    canvas.drawPicture(drawing("person", sitter.colour, sitter.identity))
     canvas.restore()
 
 
@@ -97,7 +100,7 @@ def _thing(canvas: skia.Canvas, rng: np.random.Generator, height: int, width: in
     canvas.translate(float(rng.uniform(0.2, 0.8)) * width, float(rng.uniform(0.2, 0.8)) * height)
     canvas.rotate(float(rng.uniform(-40, 40)))
     canvas.scale(side, side)
-    canvas.drawPicture(picture(OBJECTS[int(rng.integers(len(OBJECTS)))], COLOURS[int(rng.integers(len(COLOURS)))]))
+    canvas.drawPicture(drawing(OBJECTS[int(rng.integers(len(OBJECTS)))], COLOURS[int(rng.integers(len(COLOURS)))]))
     canvas.restore()
 
 
@@ -106,3 +109,22 @@ def _lit(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
     gain = np.exp(rng.normal(0, _LIGHT / 2) + rng.normal(0, _LIGHT / 4, 3))
     across = 1 + np.linspace(-1, 1, image.shape[1])[None, :, None] * rng.uniform(-_LIGHT, _LIGHT)
     return np.asarray(np.clip(image * gain * across, 0, 255).round().astype(np.uint8))
+
+
+def main() -> None:
+    """Draw a portrait: python -m training.world.portraits --skin tan --hair blond --cut curly --out face.png."""
+    parser = argparse.ArgumentParser(description="draw a portrait of one of the world's people")
+    parser.add_argument("--skin", choices=SKINS, default="tan")
+    parser.add_argument("--hair", choices=HAIR_COLOURS, default="blond")
+    parser.add_argument("--cut", choices=HAIR_CUTS, default="curly")
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of background, dress, pose and light (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("face.png"))
+    given = parser.parse_args()
+    who = Identity(given.skin, given.hair, given.cut)
+    picture, _ = portrait((who,), np.random.default_rng(given.seed), given.size, given.size)
+    given.out.write_bytes(encode_png(picture))
+
+
+if __name__ == "__main__":
+    main()
