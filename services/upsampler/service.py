@@ -18,6 +18,7 @@ from kino.registry import Registry
 from kino.remote import Remote
 from kino.shapes import Size
 from kino.store import Store, open_store
+from kino.upsampling import Piece
 from kino.v1.info_pb2 import Info
 from kino.v1.info_pb2 import Size as WireSize
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
@@ -31,7 +32,7 @@ from kino.v1.upsampler_pb2 import (
 from kino.v1.upsampler_pb2_grpc import UpsamplerServiceServicer, add_UpsamplerServiceServicer_to_server
 from services import description
 from services.service import ServiceConfig
-from services.upsampler.engine import Stage, Task, UpsamplerEngine, Video
+from services.upsampler.engine import Task, UpsamplerEngine, Video
 
 add_to_server = add_UpsamplerServiceServicer_to_server
 
@@ -74,16 +75,16 @@ class UpsamplerServicer(UpsamplerServiceServicer):
         with ExitStack() as files:
             task, fps = await asyncio.to_thread(self._task, request, files)
             size = self.engine.plan(task).size
-            stages = self.engine.upsample(task)
+            pieces = self.engine.upsample(task)
             path = Path(files.enter_context(TemporaryDirectory(prefix="kino-upsampler-"))) / "video.mkv"
             with self.queue.place():
                 yield UpsampleResponse(progress=Progress(phase=PHASE_QUEUED))
             async with self.queue.turn():
                 started, seconds = time.monotonic(), 0.0
-                async with aclosing(self.queue.iterate(_written(stages, path, fps, size))) as done:
-                    async for stage in done:
+                async with aclosing(self.queue.iterate(_written(pieces, path, fps, size))) as done:
+                    async for piece in done:
                         seconds = time.monotonic() - started
-                        progress = Progress(phase=PHASE_RUNNING, step=stage.step, of=stage.of, seconds=seconds)
+                        progress = Progress(phase=PHASE_RUNNING, step=piece.step, of=piece.of, seconds=seconds)
                         yield UpsampleResponse(progress=progress)
             result = UpsampleResult(
                 frames=task.video.num_frames,
@@ -119,10 +120,10 @@ class UpsamplerServicer(UpsamplerServiceServicer):
         return Task(video, validate.seed(request.seed), size, steps), info.fps
 
 
-def _written(stages: Iterator[Stage], path: Path, fps: Fraction, size: Size) -> Iterator[Stage]:
-    """Yield the stages, their frames written into a lossless file."""
+def _written(pieces: Iterator[Piece], path: Path, fps: Fraction, size: Size) -> Iterator[Piece]:
+    """Yield the pieces of the work, their frames written into a lossless file."""
     with VideoWriter(path, fps, size.height, size.width, "ffv1") as writer:
-        for stage in stages:
-            if stage.frames is not None:
-                writer.write(stage.frames)
-            yield stage
+        for piece in pieces:
+            if piece.frame is not None:
+                writer.write(piece.frame[None])
+            yield piece

@@ -147,15 +147,16 @@ def shrunk_and_enlarged(
     return to_pixels(enlarged(to_signed(low[None]), side, side))[0]
 
 
-def upsampled(model: Upsampler, low: Tensor, steps: int = VALIDATION_STEPS) -> Tensor:
-    """Crops [b 3 t y x] carried along the flow, whole, from noise of a fixed seed."""
+def upsampled(model: Upsampler, low: Tensor, steps: int = VALIDATION_STEPS, noise: Tensor | None = None) -> Tensor:
+    """Crops [b 3 t y x] carried along the flow, whole, from the noise given or that of a fixed seed."""
     condition = model.encode(low.to(model.latent_mean.device))
-    noise = torch.randn(condition.shape, generator=torch.Generator().manual_seed(0)).to(condition.device)
+    if noise is None:
+        noise = torch.randn(condition.shape, generator=torch.Generator().manual_seed(0))
 
     def velocity(x_t: Tensor, t: Tensor) -> Tensor:
         return flow.velocity_to_data(x_t, model(x_t, t, condition), t)
 
-    x_t = condition + model.config.start_noise * noise
+    x_t = condition + model.config.start_noise * noise.to(condition.device)
     for step in flow.sample(velocity, x_t, torch.linspace(0, 1, steps + 1)):
         x_t = step.x_t
     return model.decode(x_t).cpu()

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from kino.media import UPSAMPLED_VIDEOS, Frames, write_video
+from kino.multidiffusion import Axis
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.shapes import Size
-from services.upsampler.engine import Stage, Task, UpsamplerEngine, Video, filled
-from services.upsampler.windows import Axis
+from kino.upsampling import Piece, filled
+from services.upsampler.engine import Task, UpsamplerEngine, Video
 
 SIZE = Size(48, 64)
 
@@ -32,18 +33,18 @@ def noisy(tmp_path: Path) -> Video:
     return video(tmp_path, np.random.default_rng(0).integers(0, 256, (5, 24, 32, 3), dtype=np.uint8))
 
 
-def frames_of(stages: list[Stage]) -> Frames:
-    return np.concatenate([stage.frames for stage in stages if stage.frames is not None])
+def frames_of(pieces: list[Piece]) -> Frames:
+    return np.stack([piece.frame for piece in pieces if piece.frame is not None])
 
 
 def test_frames_come_out_as_many_as_went_in_and_every_window_is_counted(engine: UpsamplerEngine, noisy: Video) -> None:
     task = Task(noisy, seed=1, size=SIZE)
-    stages = list(engine.upsample(task))
+    pieces = list(engine.upsample(task))
     plan = engine.plan(task)
-    assert frames_of(stages).shape == (5, 48, 64, 3)
+    assert frames_of(pieces).shape == (5, 48, 64, 3)
     # Two steps; two windows of three frames; one of three rows of tokens, and one of four columns.
     assert plan.num_windows == 2 * 2 * 1 * 1
-    assert [stage.step for stage in stages if stage.frames is None] == list(range(1, plan.num_windows + 1))
+    assert [piece.step for piece in pieces if piece.frame is None] == list(range(1, plan.num_windows + 1))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(engine: UpsamplerEngine, noisy: Video) -> None:
@@ -100,14 +101,6 @@ def test_windows_of_full_hd_cover_it_padded_to_whole_tokens(engine: UpsamplerEng
     config = PRESETS["nano"].upsampler
     assert config is not None
     assert plan.time == Axis.of(5, config.window_frames, config.overlap_frames)
-
-
-def test_what_is_over_is_cut_off_evenly() -> None:
-    columns = torch.arange(16.0)[None, None, None, None, :].expand(1, 3, 1, 8, 16)
-    square = filled(columns / 16, Size(16, 16))
-    assert square.shape == (1, 3, 1, 16, 16)
-    # Of columns 0 to 15, enlarged twice, the middle sixteen are left: those of columns 4 to 11.
-    assert square[0, 0, 0, 8].mean().item() == pytest.approx(7.5 / 16, abs=1e-3)
 
 
 @pytest.mark.parametrize(

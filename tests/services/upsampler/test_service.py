@@ -50,7 +50,7 @@ async def test_the_video_served_is_the_engines(served: Served, tmp_path: Path) -
     media, engine = video(tmp_path / "v.mkv"), served.servicer.engine
     assert isinstance(engine, UpsamplerEngine)
     task = Task(Video(tmp_path / "v.mkv", 5, 24, 32, UPSAMPLED_VIDEOS), seed=3, size=Extent(48, 64))
-    made = np.concatenate([stage.frames for stage in engine.upsample(task) if stage.frames is not None])
+    made = np.stack([piece.frame for piece in engine.upsample(task) if piece.frame is not None])
     answer = await result(served, UpsampleRequest(video=media, seed=3, size=SMALL))
     frames, fps = read_video(answer.video.data)
     np.testing.assert_array_equal(frames, made)

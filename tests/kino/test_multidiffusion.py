@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.upsampler.windows import Axis, Frame, Item, Span, advance, ramp, spans
+from kino.multidiffusion import Axis, Frame, Item, Span, advance, ramp, spans
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 7, 13, 100])
