@@ -11,6 +11,7 @@ from kino.models.codec import Codec, CodecConfig
 from kino.models.dit import DiT, DitConfig, Texts
 from kino.models.tae import TAE, TaeConfig
 from kino.models.text import Tower, TowerConfig
+from kino.models.upsampler import Upsampler, UpsamplerConfig
 from kino.models.vision import Vision, VisionConfig
 from kino.presets import PRESETS
 from kino.prompts import encode_prompts, open_tokenizer
@@ -95,3 +96,11 @@ def open_audio(version: str, registry: Registry) -> AudioDit:
     audio = AudioDit(weights.config(AudioConfig, manifest))
     weights.load_into(audio, manifest, registry)
     return audio.eval()
+
+
+def open_upsampler(version: str, registry: Registry) -> Upsampler:
+    """A published upsampler."""
+    manifest = weights.find("upsampler", version, registry)
+    upsampler = Upsampler(weights.config(UpsamplerConfig, manifest))
+    weights.load_into(upsampler, manifest, registry)
+    return upsampler.eval()
