@@ -160,12 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", parents=[scripts, local], help="run every service and the graph on this machine"
     )
-    serve.add_argument(
-        "--port", type=int, default=7000, help="the graph's; the services' follow. 0: free ones (%(default)s)"
-    )
-    serve.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
-    serve.add_argument("--fetch-urls", action="store_true", help="take media by URL, from public addresses alone")
-    _add_model(serve)
+    _add_serve(serve)
     serve.set_defaults(command="cli_serve:serve")
     status = commands.add_parser("status", parents=[scripts, remote], help="show the parts of a running graph")
     status.set_defaults(command="cli_graph:status")
@@ -181,6 +176,15 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("generations", help="create, get, list, watch, cancel, delete"), [scripts, remote]
     )
     return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=int, default=7000, help="the graph's; the services' follow. 0: free ones (%(default)s)"
+    )
+    parser.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
+    parser.add_argument("--fetch-urls", action="store_true", help="take media by URL, from public addresses alone")
+    _add_model(parser)
 
 
 def _add_film(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,17 @@ CLIENT = Row(("kino/client.py", "kino/client_*.py"), ("kino.wire", *CALLS, *MESS
 COMMANDS = Row(("kino/cli.py", "kino/cli_*.py"), ("kino.wire", *MEDIA, *CALLS, *MESSAGES, *GRPC, *FACES))
 TRAINING = Row(("training/*.py",), (*NETWORKS, *NUMBERS, *STORES, *MEDIA, *TORCH))
 WORLD = Row(("training/world/*.py",), ("kino.shapes", *STORES, *MEDIA))
-ROWS = (WORLD, GRAPH, MODELS, ENGINE, SERVICE, OPERATOR, CLIENT, COMMANDS, TRAINING)  # the first row that matches a file counts
+ROWS = (
+    WORLD,
+    GRAPH,
+    MODELS,
+    ENGINE,
+    SERVICE,
+    OPERATOR,
+    CLIENT,
+    COMMANDS,
+    TRAINING,
+)  # the first row that matches a file counts
 
 
 def under(module: str, parents: tuple[str, ...]) -> bool:
