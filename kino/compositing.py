@@ -1,7 +1,9 @@
 """Brings what a model changed in a video, at a size and frame rate of its own, back to the video's own pixels.
 
-A mask tells where the model's edit differs from what the model makes of the unchanged video; it is grown a little, held
-over neighbouring frames and softened. Elsewhere every pixel of the video stays exactly as it was.
+A mask tells where the model's edit differs from what the model makes of the unchanged video; it is grown a little,
+held over neighbouring frames and softened. Elsewhere every pixel of the video stays exactly as it was. Inside, what the
+model is too coarse to show is the video's own as long as the model changed little: a face keeps its eyes in another
+light. It fades where something else is there.
 """
 
 from collections import deque
@@ -20,13 +22,30 @@ THRESHOLD = 28
 """Difference of a channel, of 255, above which an edit is meant: what a model makes anew differs by less (measured)."""
 REACH = 1 / 32
 """How far the mask grows around what differs, and how soft its edge is, in short sides of the model's frames."""
+DETAIL, NO_DETAIL = 48, 96
+"""Differences up to which the video's own details stay whole, and from which on nothing of them does."""
 
 
 class Change(NamedTuple):
-    """A frame as a model changed it, uint8 [h w c=3], and how much of each pixel is meant to change, uint8 [h w]."""
+    """What a model made of a frame.
+
+    Args:
+        frame, before: with the edit and without, uint8 [h w c=3].
+        mask: how much of each pixel is meant to change, uint8 [h w].
+        detail: how much of the video's own details each pixel keeps inside the mask, uint8 [h w].
+    """
 
     frame: Frames
+    before: Frames
     mask: NDArray[np.uint8]
+    detail: NDArray[np.uint8]
+
+
+class _Fitted(NamedTuple):
+    """A change at the video's size: a frame becomes `keep` [h w 1] times itself, plus `add` [h w c=3]."""
+
+    keep: NDArray[np.float32]
+    add: NDArray[np.float32]
 
 
 def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames]) -> Iterator[Change]:
@@ -40,16 +59,17 @@ def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames]) -> Itera
         ValueError: they are not as many, or of another size.
     """
     masks: deque[NDArray[np.uint8]] = deque(maxlen=3)
-    before: Frames | None = None
-    for frame, unchanged in zip_longest(edited, reconstruction):
-        if frame is None or unchanged is None or frame.shape != unchanged.shape:
+    last: tuple[Frames, Frames, NDArray[np.uint8]] | None = None
+    for frame, before in zip_longest(edited, reconstruction):
+        if frame is None or before is None or frame.shape != before.shape:
             raise ValueError("edited is of another length or size, must be frame by frame as its reconstruction")
-        masks.append(_differs(frame, unchanged))
-        if before is not None:
-            yield Change(before, _soft(np.maximum.reduce([*masks])))
-        before = frame
-    if before is not None:
-        yield Change(before, _soft(np.maximum.reduce([*masks][-2:])))
+        difference = _difference(frame, before)
+        masks.append(_grown(difference))
+        if last is not None:
+            yield _change(*last, [*masks])
+        last = frame, before, difference
+    if last is not None:
+        yield _change(*last, [*masks][-2:])
 
 
 def composite(source: Iterable[Frames], fps: Fraction, made: Iterator[Change], made_fps: Fraction) -> Iterator[Frames]:
@@ -61,30 +81,49 @@ def composite(source: Iterable[Frames], fps: Fraction, made: Iterator[Change], m
     index, now = 0, next(made, None)
     if now is None:
         raise ValueError("edited is without frames, must have at least 1")
-    fitted: Change | None = None
+    fitted: _Fitted | None = None
     for number, frame in enumerate(source):
         wanted = round(number / fps * made_fps)
         while index < wanted and (following := next(made, None)) is not None:
             index, now, fitted = index + 1, following, None
         if fitted is None:
             fitted = _fitted(now, frame.shape[0], frame.shape[1])
-        yield blend(frame, fitted)
+        yield _applied(frame, fitted)
 
 
 def blend(frame: Frames, change: Change) -> Frames:
-    """A frame with a change of its size in it: (1 - m) frame + m changed, rounded; where m is 0 it is the frame's."""
-    if not change.mask.any():
-        return frame
-    share = change.mask[..., None].astype(np.uint16)
-    return ((frame * (255 - share) + change.frame * share + 127) // 255).astype(np.uint8)
+    """A frame [h w c=3] with a change in it: (1 - m) frame + m (changed + d (frame - unchanged)), rounded.
+
+    m is the mask and d the detail; where m is 0, every pixel is the frame's.
+    """
+    return _applied(frame, _fitted(change, frame.shape[0], frame.shape[1]))
 
 
-def _differs(frame: Frames, before: Frames) -> NDArray[np.uint8]:
-    """Where two frames differ, 0 or 255 [h w], grown and without specks; single pixels are averaged out first."""
+def _applied(frame: Frames, fitted: _Fitted) -> Frames:
+    shown: NDArray[np.float32] = np.rint(frame * fitted.keep + fitted.add)
+    return shown.clip(0, 255).astype(np.uint8)
+
+
+def _difference(frame: Frames, before: Frames) -> NDArray[np.uint8]:
+    """The largest difference of a channel between two frames [h w]; single pixels are averaged out first."""
     smooth = [np.asarray(Image.fromarray(side).filter(ImageFilter.BoxBlur(1)), np.int16) for side in (frame, before)]
-    differs = (np.abs(smooth[0] - smooth[1]).max(axis=-1) > THRESHOLD).astype(np.uint8) * 255
-    grown = ImageFilter.MaxFilter(2 * _reach(frame) + 1)
-    return np.asarray(Image.fromarray(differs).filter(ImageFilter.MedianFilter(3)).filter(grown))
+    largest: NDArray[np.int16] = np.abs(smooth[0] - smooth[1]).max(axis=-1)
+    return largest.astype(np.uint8)
+
+
+def _grown(difference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Where a difference is meant, 0 or 255 [h w], grown and without specks."""
+    meant = Image.fromarray((difference > THRESHOLD).astype(np.uint8) * 255)
+    return np.asarray(
+        meant.filter(ImageFilter.MedianFilter(3)).filter(ImageFilter.MaxFilter(2 * _reach(difference) + 1))
+    )
+
+
+def _change(frame: Frames, before: Frames, difference: NDArray[np.uint8], masks: list[NDArray[np.uint8]]) -> Change:
+    """The change of a frame, whose mask is that of its neighbours, too."""
+    detail = np.clip((NO_DETAIL - difference.astype(np.int16)) * 255 // (NO_DETAIL - DETAIL), 0, 255).astype(np.uint8)
+    shrunk = np.asarray(Image.fromarray(detail).filter(ImageFilter.MinFilter(2 * _reach(frame) + 1)))
+    return Change(frame, before, _soft(np.maximum.reduce(masks)), _soft(shrunk))
 
 
 def _soft(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -96,10 +135,14 @@ def _reach(frame: Frames) -> int:
     return max(1, round(REACH * short))
 
 
-def _fitted(change: Change, height: int, width: int) -> Change:
+def _fitted(change: Change, height: int, width: int) -> _Fitted:
     """A change at another size; stretched as the model's frames were."""
-    if change.mask.shape == (height, width):
-        return change
-    frame = Image.fromarray(change.frame).resize((width, height), Image.Resampling.BICUBIC)
-    mask = Image.fromarray(change.mask).resize((width, height), Image.Resampling.BILINEAR)
-    return Change(np.asarray(frame), np.asarray(mask))
+
+    def resized(picture: NDArray[np.uint8], how: Image.Resampling) -> NDArray[np.float32]:
+        return np.asarray(Image.fromarray(picture).resize((width, height), how), np.float32)
+
+    frame, before = (resized(picture, Image.Resampling.BICUBIC) for picture in (change.frame, change.before))
+    mask, detail = (
+        resized(share, Image.Resampling.BILINEAR)[..., None] / np.float32(255) for share in (change.mask, change.detail)
+    )
+    return _Fitted(1 - mask + mask * detail, mask * (frame - detail * before))

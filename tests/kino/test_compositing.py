@@ -10,6 +10,11 @@ from tests.kino.clips import noise, plain
 GREY = plain(6, 48, 48, (100, 110, 120))
 
 
+def made_of(frame: Frames, share: int = 255, detail: int = 0, before: Frames | None = None) -> Change:
+    mask, kept = (np.full(frame.shape[:2], value, np.uint8) for value in (share, detail))
+    return Change(frame, frame if before is None else before, mask, kept)
+
+
 def patched(frames: Frames, top: int = 20, left: int = 20, side: int = 8) -> Frames:
     changed = frames.copy()
     changed[:, top : top + side, left : left + side] = (250, 0, 0)
@@ -63,15 +68,14 @@ def test_every_frame_has_its_change(count: int, fps: int, expected: list[int]) -
     [(32, 16, [0, 0, 1, 2, 2, 2]), (8, 16, [0, 2, 4]), (24, 16, [0, 1, 1, 2, 3]), (16, 1, [0, 0, 0, 0, 0])],
 )
 def test_a_frame_gets_the_change_that_is_nearest_in_time(fps: int, made_fps: int, expected: list[int]) -> None:
-    full = np.full((16, 16), 255, np.uint8)
-    made = (Change(plain(1, 16, 16, (index, 0, 0))[0], full) for index in range(8))
+    made = (made_of(plain(1, 16, 16, (index, 0, 0))[0]) for index in range(8))
     source = plain(len(expected), 16, 16, (99, 99, 99))
     shown = composite(source, Fraction(fps), made, Fraction(made_fps))
     assert [int(frame[0, 0, 0]) for frame in shown] == expected
 
 
 def test_a_video_that_is_longer_keeps_the_last_change() -> None:
-    made = iter([Change(plain(1, 16, 16, (7, 7, 7))[0], np.full((16, 16), 255, np.uint8))])
+    made = iter([made_of(plain(1, 16, 16, (7, 7, 7))[0])])
     assert {
         int(frame[0, 0, 0]) for frame in composite(plain(5, 16, 16, (0, 0, 0)), Fraction(16), made, Fraction(16))
     } == {7}
@@ -79,8 +83,17 @@ def test_a_video_that_is_longer_keeps_the_last_change() -> None:
 
 def test_half_a_mask_is_half_of_each() -> None:
     frame, changed = plain(1, 2, 2, (0, 100, 255))[0], plain(1, 2, 2, (255, 100, 0))[0]
-    mixed = blend(frame, Change(changed, np.full((2, 2), 51, np.uint8)))  # a fifth
+    mixed = blend(frame, made_of(changed, 51))  # a fifth
     np.testing.assert_array_equal(mixed, plain(1, 2, 2, (51, 100, 204))[0])
+
+
+def test_a_small_change_keeps_the_details_and_a_large_one_does_not() -> None:
+    """Another light, 40 of 255: what the model cannot show stays; another thing, 120: the old one leaves no trace."""
+    frame, before = plain(1, 16, 16, (100, 100, 100))[0], plain(1, 16, 16, (90, 90, 90))[0]
+    for step, expected in ((40, 140), (72, 167), (120, 210)):
+        (change,) = changes(iter([before + np.uint8(step)]), iter([before]))
+        assert (change.mask == 255).all()
+        np.testing.assert_allclose(blend(frame, change), expected, atol=1)
 
 
 def test_only_three_frames_are_held() -> None:
