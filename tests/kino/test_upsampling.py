@@ -5,16 +5,14 @@ import pytest
 import torch
 
 from kino.media import Frames
-from kino.models.upsampler import Upsampler
-from kino.presets import PRESETS
+from kino.models.upsampler import Upsampler, UpsamplerConfig
 from kino.shapes import Size
 from kino.upsampling import Plan, filled, upsample
 from kino.weights import seeded_init
 from training.data import to_pixels, to_signed
 from training.objectives.upsampler import upsampled
 
-CONFIG = PRESETS["nano"].upsampler
-assert CONFIG is not None
+CONFIG = UpsamplerConfig(16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
 
 
 @pytest.fixture

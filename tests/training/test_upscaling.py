@@ -1,11 +1,10 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kino.media import write_video
-from kino.models.upsampler import Upsampler
+from kino.models.upsampler import Upsampler, UpsamplerConfig
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.shapes import Size
@@ -15,8 +14,7 @@ from training.upscaling import Pair, likeness, measure, real_pair, resized, seam
 from training.world.render import render
 from training.world.scene import sample
 
-CONFIG = PRESETS["nano"].upsampler
-assert CONFIG is not None
+CONFIG = UpsamplerConfig(16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
 
 
 def scene(frames: int = 2, side: int = 96) -> np.ndarray:
@@ -40,7 +38,7 @@ def test_noise_is_no_sharpness() -> None:
 
 
 def test_a_step_at_the_borders_of_windows_is_a_seam() -> None:
-    plan = Plan.of(replace(CONFIG, window_tokens=6, overlap_tokens=2), 4, Size(160, 160), 1)
+    plan = Plan.of(CONFIG, 4, Size(160, 160), 1)
     rng = np.random.default_rng(0)
     even = rng.normal(0, 1, (4, 160, 160, 3))
     assert seams(even, plan)["seam"] == pytest.approx(1, abs=0.1)
@@ -66,4 +64,4 @@ def test_a_real_video_is_cut_to_whole_eighths_and_made_small(tmp_path: Path) -> 
 
 
 def test_the_random_preset_is_opened_as_published(tmp_path: Path) -> None:
-    assert open_upsampler("nano", Registry(tmp_path)).config == CONFIG
+    assert open_upsampler("nano", Registry(tmp_path)).config == PRESETS["nano"].upsampler

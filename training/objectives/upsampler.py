@@ -63,7 +63,9 @@ class UpsamplerObjective:
         tae, space = open_tae(settings.preset, Registry(MODELS))
         self.crops = open_crops(settings.crops, tae, space, runs / "hd")
         self.held_out = open_crops(settings.held_out, tae, space, runs / "hd")
-        model = Upsampler(PRESETS[settings.preset].upsampler)
+        config = PRESETS[settings.preset].upsampler
+        assert config is not None
+        model = Upsampler(config)
         set_latent_scale(model, to_signed(self.crops.sharp[:64, 0]))
         self.model: nn.Module = model
 
@@ -111,7 +113,7 @@ class UpsamplerObjective:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """PSNR in dB of held-out crops and, beside it, of the enlarged ones: shrunk alone, and by the first stage."""
         assert isinstance(model, Upsampler)
-        figures = {}
+        figures: dict[str, float] = {}
         for name, (low, sharp) in self._held_out_pairs().items():
             made = torch.cat([upsampled(model, part) for part in low.split(8)])
             figures |= {f"{name}_psnr": psnr(made, sharp), f"{name}_enlarged_psnr": psnr(low, sharp)}

@@ -2,11 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kino.models.upsampler import LATENT_CHANNELS, Upsampler, cosines, enlarged
-from kino.presets import PRESETS
+from kino.models.upsampler import LATENT_CHANNELS, Block, Upsampler, UpsamplerConfig, cosines, enlarged
 
-CONFIG = PRESETS["nano"].upsampler
-assert CONFIG is not None
+CONFIG = UpsamplerConfig(16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
 
 
 @pytest.fixture
@@ -77,6 +75,7 @@ def test_state_time_and_condition_all_matter(network: Upsampler) -> None:
 def test_a_frame_is_told_by_its_neighbours_and_a_place_by_what_is_near(network: Upsampler) -> None:
     trained(network)
     for block in network.blocks:
+        assert isinstance(block, Block)
         block.time.normal_()
     x_t, condition, t = latents(9, 16, 16), latents(9, 16, 16, seed=1), torch.tensor([0.5])
     changed = x_t.clone()
@@ -94,7 +93,8 @@ def test_flat_places_stay_flat_and_faint_outlines_are_sharpened_like_strong_ones
     condition[:, ::64] -= condition[:, ::64].mean(dim=(3, 4), keepdim=True)
 
     def missing(contrast: float) -> Tensor:
-        return network(contrast * condition, t, contrast * condition) - contrast * condition
+        made: Tensor = network(contrast * condition, t, contrast * condition) - contrast * condition
+        return made
 
     strong, faint = missing(1.0), missing(0.5)
     assert strong[..., 14:].abs().max() < 0.02 * strong[..., :8].abs().max()

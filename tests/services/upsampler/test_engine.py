@@ -1,6 +1,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_windows_of_full_hd_cover_it_padded_to_whole_tokens(engine: UpsamplerEng
     ],
 )
 def test_videos_beyond_the_bounds_are_refused(
-    engine: UpsamplerEngine, noisy: Video, change: dict[str, int], message: str
+    engine: UpsamplerEngine, noisy: Video, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         engine.upsample(Task(replace(noisy, **change), seed=0))
@@ -131,7 +132,7 @@ def test_videos_beyond_the_bounds_are_refused(
     ],
 )
 def test_tasks_beyond_the_bounds_are_refused(
-    engine: UpsamplerEngine, noisy: Video, change: dict[str, object], message: str
+    engine: UpsamplerEngine, noisy: Video, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         engine.upsample(replace(Task(noisy, seed=0), **change))
