@@ -1,6 +1,6 @@
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from services.host import Host, Plan
 from services.reload import COMPONENTS, Reloading
 from services.service import NAMES, ServiceConfig, load
 from tests import folders
+from tests.cluster import minio
 from training.adopt import adopt
 
 BALL, CAT = "a red ball .", "a blue cat ."
@@ -24,9 +25,26 @@ BALL, CAT = "a red ball .", "a blue cat ."
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """A registry with two rewriters that tell by what they write which one they are; production is the first."""
-    registry = Registry(tmp_path / "models")
+    return filled(Registry(tmp_path / "models"), tmp_path)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """The same in a folder, and in a bucket of a real MinIO."""
+    if request.param == "folder":
+        yield filled(Registry(tmp_path / "models"), tmp_path)
+        return
+    for name, value in {**minio.KEYS, "KINO_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    with minio.served(tmp_path / "server") as server:
+        minio.make_bucket(server.url("models"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        yield filled(Registry("s3://models"), tmp_path)
+
+
+def filled(registry: Registry, folder: Path) -> Registry:
     for version, caption in (("ball", BALL), ("cat", CAT)):
-        adopt("rewriter", folders.llama(tmp_path / version, chain=f"{caption} </s>"), registry, version, max_tokens=16)
+        adopt("rewriter", folders.llama(folder / version, chain=f"{caption} </s>"), registry, version, max_tokens=16)
     registry.set_alias("rewriter", "production", "ball", None)
     return registry
 
@@ -53,7 +71,7 @@ async def reach(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_moved_alias_is_served_without_losing_a_request(registry: Registry, tmp_path: Path) -> None:
+async def test_a_moved_alias_is_served_without_losing_a_request(shared: Registry, tmp_path: Path) -> None:
     answers: list[tuple[str, str]] = []
     done = asyncio.Event()
 
@@ -64,17 +82,17 @@ async def test_a_moved_alias_is_served_without_losing_a_request(registry: Regist
                 response = await stub.Rewrite(RewriteRequest(prompt="a sign", seed=number))
                 answers.append((response.prompt, response.model_digest))
 
-    async with hosted(plan("rewriter", registry, tmp_path, seconds=0.05)) as host:
+    async with hosted(plan("rewriter", shared, tmp_path, seconds=0.05)) as host:
         clients = [asyncio.create_task(ask(host.addresses["rewriter"], number)) for number in range(3)]
         for version in ("cat", "ball"):
             count = len(answers)
             await reach(lambda count=count: len(answers) > count + 10)  # type: ignore[misc]
-            registry.set_alias("rewriter", "production", version, registry.aliases("rewriter")["production"])
-            digest = registry.resolve("rewriter", version).digest
+            shared.set_alias("rewriter", "production", version, shared.aliases("rewriter")["production"])
+            digest = shared.resolve("rewriter", version).digest
             await reach(lambda digest=digest: answers[-1][1] == digest)  # type: ignore[misc]
         done.set()
         await asyncio.gather(*clients)  # a single call that failed would raise here
-    texts = {registry.resolve("rewriter", version).digest: text for version, text in (("ball", BALL), ("cat", CAT))}
+    texts = {shared.resolve("rewriter", version).digest: text for version, text in (("ball", BALL), ("cat", CAT))}
     assert {(texts[digest], digest) for _, digest in answers} == set(answers)
     assert {text for text, _ in answers} == {BALL, CAT}
 
