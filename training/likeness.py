@@ -8,6 +8,7 @@ films made of the same words without anybody's picture.
 
 import argparse
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from training.world.portraits import portrait
 from training.world.scene import Scene
 from training.world.verdict import Rate
 
+logger = logging.getLogger("training")
 CLIP = Clip()
 SAID = ("colour", "motion", "place", "camera")
 """What prompts say, and the judge reads."""
@@ -131,7 +133,7 @@ def _texts(prompts: PromptEncoder, words: list[str], tokens: Tensor, known: bool
 def measure(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], eye: Eye) -> dict[str, Rate]:
     """How often films show the person, the looks and what was said."""
     right: dict[str, list[bool]] = {name: [] for name in ("face", "person", "skin", "hair", *SAID, "all said")}
-    for scene, frames in zip(scenes, shown, strict=True):
+    for count, (scene, frames) in enumerate(zip(scenes, shown, strict=True), 1):
         assert scene.identity is not None
         nearest = eye.nearest(frames)
         right["face"].append(nearest is not None)
@@ -144,6 +146,9 @@ def measure(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], eye: Eye) -
         for name, value in zip(SAID, said, strict=True):
             right[name].append(value)
         right["all said"].append(all(said))
+        if count % len(held_out_identities()) == 0:
+            counts = ", ".join(f"{name} {sum(values)}" for name, values in right.items())
+            logger.info("of %d films: %s", count, counts)
     return {name: Rate(sum(values), len(values)) for name, values in right.items()}
 
 
@@ -187,6 +192,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write picture and film side by side")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(given.threads)
     registry = Registry(MODELS)
     eye = Eye(open_identity("mini", registry)[0])
