@@ -82,11 +82,14 @@ def advance(
                 yield None
             else:
                 held.append(item)
-                velocities.append(torch.zeros_like(item.x_t))
         weights = ramp(span, time.overlap)
         merged = yield from _over_space(held, space, predict)
-        for place, weight in enumerate(weights.tolist()):
-            velocities[place] += weight * merged[:, place]
+        for place, (weight, v) in enumerate(zip(weights.tolist(), merged, strict=True)):
+            if place < len(velocities):
+                velocities[place] += weight * v
+            else:
+                velocities.append(weight * v)
+        del merged, v
         masses[span.start : span.stop] += weights
         done = span.stop if index + 1 == len(time.spans) else time.spans[index + 1].start
         while first < done:
@@ -95,15 +98,18 @@ def advance(
             yield Frame(frame.x_t + dt * v, frame.condition)
 
 
-def _over_space(frames: list[Frame], space: tuple[Axis, Axis], predict: Predict) -> Generator[None, None, Tensor]:
-    """Velocity [c t h w] of one window of time; yields after each window of space."""
-    x_t, condition = (torch.stack(part, dim=1)[None] for part in zip(*frames, strict=True))
-    total, mass = torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[-2:])
+def _over_space(frames: list[Frame], space: tuple[Axis, Axis], predict: Predict) -> Generator[None, None, list[Tensor]]:
+    """Velocities [c h w] of the frames of one window of time; yields after each window of space."""
+    like = frames[0].x_t
+    totals, mass = [torch.zeros_like(like) for _ in frames], like.new_zeros(like.shape[-2:])
     for rows in space[0].spans:
         for columns in space[1].spans:
             part = (..., slice(*rows), slice(*columns))
-            weights = (ramp(rows, space[0].overlap)[:, None] * ramp(columns, space[1].overlap)).to(x_t)
-            total[part] += weights * predict(x_t[part], condition[part])
+            weights = (ramp(rows, space[0].overlap)[:, None] * ramp(columns, space[1].overlap)).to(like)
+            x_t = torch.stack([frame.x_t[part] for frame in frames], dim=1)[None]
+            condition = torch.stack([frame.condition[part] for frame in frames], dim=1)[None]
+            for total, v in zip(totals, predict(x_t, condition)[0].unbind(dim=1), strict=True):
+                total[part] += weights * v
             mass[part] += weights
             yield
-    return (total / mass)[0]
+    return [total.div_(mass) for total in totals]

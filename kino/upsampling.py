@@ -64,7 +64,7 @@ class Plan:
         window = self.time.spans[0].stop
         held = self.steps * (2 * window + self.time.overlap) + 4 * window
         tokens = window * config.window_tokens**2
-        activations = tokens * (6 * PATCH_SIZE**2 * LATENT_CHANNELS + 4 * config.width + 2 * config.hidden)
+        activations = tokens * (12 * PATCH_SIZE**2 * LATENT_CHANNELS + 4 * config.width + 2 * config.hidden)
         return 4 * (held * LATENT_CHANNELS * height * width + activations)
 
 
