@@ -1,8 +1,17 @@
 import pytest
 
 from kino import bounds
-from kino.client_specs import FilmOptions, sound_for_video, text_to_image, text_to_sound, text_to_video
+from kino.client_specs import (
+    FilmOptions,
+    edit_video,
+    image_to_video,
+    sound_for_video,
+    text_to_image,
+    text_to_sound,
+    text_to_video,
+)
 from kino.errors import InvalidArgumentError
+from kino.v1.graph_pb2 import GenerationSpec
 
 
 def test_what_a_row_can_make_passes() -> None:
@@ -11,6 +20,8 @@ def test_what_a_row_can_make_passes() -> None:
     bounds.check(text_to_image("a ball", aspect="21:9", guidance=1.0), "mini")
     bounds.check(text_to_sound(music="piano", seconds=600.0), "mini")
     bounds.check(sound_for_video("kino://sha256/00", "video/mp4"), "mini")
+    bounds.check(edit_video("", "video/mp4", "make it snowy", source_guidance=30.0, new_sound=True), "mini")
+    bounds.check(image_to_video("", "image/png", "a ball", seconds=16, steps=1000, silent=True), "mini")
 
 
 @pytest.mark.parametrize(
@@ -30,4 +41,21 @@ def test_what_a_row_can_make_passes() -> None:
 def test_what_it_cannot_is_refused_with_field_value_and_bound(options: FilmOptions, message: str) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
         bounds.check(text_to_video("a ball", **options), "mini")
+    assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (edit_video("", "video/mp4", "hello"), "spec.edit_video.instruction is 'hello', must be a change"),
+        (edit_video("", "video/mp4", "remove it", source_guidance=0.9), "source_guidance is 0.9, must be from 1 to 30"),
+        (edit_video("", "video/mp4", "remove it", steps=0), "spec.edit_video.sampling.steps is 0"),
+        (image_to_video("", "image/png", "a ball", seconds=17), "spec.image_to_video.seconds is 17.0, must be from"),
+        (image_to_video("", "image/png", "a ball", fps=61), "spec.image_to_video.fps is 61, must be from 1 to 60"),
+        (image_to_video("", "image/png", "a ball", guidance=31.0), "sampling.guidance is 31.0, must be from 1 to 30"),
+    ],
+)
+def test_edits_and_films_of_a_picture_have_bounds(spec: GenerationSpec, message: str) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        bounds.check(spec, "mini")
     assert message in refused.value.message

@@ -1,6 +1,6 @@
 import pytest
 
-from kino.limits import VideoLimits, clip_limits, generator_limits, upsampler_limits
+from kino.limits import VideoLimits, clip_limits, editor_limits, generator_limits, upsampler_limits
 from kino.presets import PRESETS
 from kino.shapes import Grid
 from kino.v1 import info_pb2
@@ -44,3 +44,12 @@ def test_an_upsampler_takes_what_is_smaller_than_full_hd() -> None:
     limits = upsampler_limits("mini")
     assert limits.steps == info_pb2.IntRange(minimum=1, maximum=50, default_value=4)
     assert limits.height == limits.width == info_pb2.IntRange(minimum=16, maximum=1920)
+
+
+def test_an_editor_says_how_long_a_video_may_be_and_which_aspects_it_was_trained_on() -> None:
+    limits = editor_limits("mini")
+    assert (limits.seconds.maximum, limits.fps.default_value, limits.frames.default_value) == (16, 16, 32)
+    assert [entry.aspect for entry in limits.aspects] == ["1:1"]
+    assert (limits.aspects[0].size.height, limits.aspects[0].size.width) == (96, 96)
+    assert (limits.steps.default_value, limits.guidance.default_value) == (24, 3)
+    assert len(editor_limits("1b").aspects) == 6
