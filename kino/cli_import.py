@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from kino import bounds
 from kino.cli_view import print_facts, print_json, print_table
@@ -32,7 +33,7 @@ async def take(given: argparse.Namespace) -> int:
     except STORE_ERRORS as error:
         raise as_kino_error(error) from error
     abilities = made.pipeline.row.pipelines[made.pipeline.kind]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "service": _SERVICES[component],
             "version": f"{component}/{manifest.version}",
@@ -46,10 +47,11 @@ async def take(given: argparse.Namespace) -> int:
     ]
     facts = {"name": made.name, "family": made.pipeline.family, "can": ", ".join(abilities)}
     facts |= {"licence": made.pipeline.licence or "none in the folder"}
+    command = "film" if "text to video" in abilities else "image"
     if given.json:
         print_json({**facts, "can": list(abilities), "parts": rows})
         return 0
-    print_facts({**facts, "try": f"kino film --model {made.name} PROMPT"})
+    print_facts({**facts, "try": f"kino {command} --model {made.name} PROMPT"})
     columns = ("service", "version", "stored", "computes in", "parameters", "memory: float32", "bfloat16")
     shown = [
         (row["service"], row["version"], row["stored"], row["dtype"], f"{row['parameters']:,}",

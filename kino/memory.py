@@ -22,7 +22,7 @@ def tokens(config: Mapping[str, Any], extent: Grid) -> int:
     sizes = tuple(patch) if isinstance(patch, list | tuple) else (config.get("patch_size_t") or 1, patch, patch)
     if config.get("axes_dims_rope"):  # Flux packs its latents before the network, whose own patches are single ones
         sizes = (1, 2, 2)
-    return -(-extent.t * extent.h * extent.w // prod(sizes))
+    return -(-extent.t * extent.h * extent.w // int(prod(sizes)))
 
 
 def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, itemsize: int) -> int:
@@ -36,8 +36,8 @@ def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, i
         rows: of a text.
         itemsize: bytes of a number.
     """
-    width = config["num_attention_heads"] * config["attention_head_dim"]
-    hidden = config.get("ffn_dim") or round(config.get("mlp_ratio", 4.0) * width)
+    width = int(config["num_attention_heads"] * config["attention_head_dim"])
+    hidden = int(config.get("ffn_dim") or config.get("mlp_ratio", 4.0) * width)
     return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden)
 
 
@@ -48,6 +48,6 @@ def decode_bytes(config: Mapping[str, Any], frames: int, height: int, width: int
     """
     names = ("decoder_base_dim", "base_dim", "decoder_block_out_channels", "block_out_channels")
     found = next(config[name] for name in names if config.get(name))
-    channels = found[0] if isinstance(found, list | tuple) else found
-    patch = config.get("patch_size") or 1
+    channels = int(found[0] if isinstance(found, list | tuple) else found)
+    patch = int(config.get("patch_size") or 1)
     return itemsize * frames * height * width * (_STAGE * channels // patch**2 + _RGB)

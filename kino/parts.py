@@ -104,7 +104,7 @@ def read_network(folder: Path, name: str, dtype: str) -> Any:
         with adopted.READING:
             network, found = getattr(library(), name).from_pretrained(
                 folder,
-                torch_dtype=adopted.DTYPES[dtype],
+                dtype=adopted.DTYPES[dtype],
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,

@@ -59,15 +59,16 @@ class PublishedEngine:
         denoiser, scheduler = self.denoiser, self.parts.scheduler()
         denoiser.set_times(scheduler, steps, order.grid)
         generator = torch.Generator().manual_seed(task.seed)
-        x_t = denoiser.noise(extent, generator).to(self.device)
+        x_t = denoiser.kept(denoiser.noise(extent, generator).to(self.device))
         run, predict = solver(scheduler, generator), denoiser.predictor(order)
         if start is not None:
-            x_t = denoiser.arrange(self._tensor(start.x_t)).to(denoiser.sample_dtype)
-            kept = [denoiser.arrange(self._tensor(array)) for array in start.history]
-            run.resume(start.step, kept, x_t.to(denoiser.predicts or denoiser.dtype), x_t)
+            history = [denoiser.arrange(self._tensor(array)) for array in start.history]
+            nothing = torch.zeros_like(x_t, dtype=denoiser.predicts or denoiser.dtype)
+            typed = run.resume(start.step, history, nothing, torch.zeros_like(x_t), denoiser.kept)
+            x_t = denoiser.arrange(self._tensor(start.x_t)).to(typed)
         for index in range(start.step if start else 0, steps):
             time = run.times[index].to(self.device)
-            x_t = run.step(index, predict(x_t, time), x_t).to(denoiser.sample_dtype)
+            x_t = denoiser.kept(run.step(index, predict(x_t, time), x_t))
             state = self._state(index + 1, steps, x_t, run, extent.t - order.grid.t)
             if not np.isfinite(state.x_t).all():
                 raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")

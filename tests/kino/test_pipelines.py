@@ -17,7 +17,7 @@ from kino.weights import WeightsError
 from tests import pipelines
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def change(path: Path, **values: object) -> None:
 def shard(part: Path) -> None:
     """Split the weights of a part in two."""
     tensors = load_file(part / WEIGHTS)
-    names, places = sorted(tensors), {}
+    names = sorted(tensors)
+    places: dict[str, str] = {}
     (part / WEIGHTS).unlink()
     for number in (1, 2):
         file = f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"
@@ -109,7 +110,7 @@ def config(part: str, **values: object) -> Damage:
     return lambda folder: change(folder / part / "config.json", **values)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Damage, str]] = {
     "no pipeline": (lambda folder: (folder / "model_index.json").unlink(), "must hold model_index.json"),
     "no object": (lambda folder: (folder / "model_index.json").write_text("7"), "is 7, must be an object"),
     "no JSON": (lambda folder: (folder / "model_index.json").write_text("{"), "model_index.json is no JSON"),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kino.shapes import (
     ASPECTS,
+    Clips,
     Grid,
     Size,
     audio_samples,
@@ -129,3 +130,57 @@ def test_the_sound_ends_within_half_a_sample_of_the_film(frames: int, fps: int) 
 )
 def test_full_hd_keeps_the_aspect_within_1080_and_1920(height: int, width: int, size: tuple[int, int]) -> None:
     assert full_hd(height, width) == Size(*size)
+
+
+WAN = Clips(16, 4, 1, 8, 16, 81, 480, 832, 16, 241, 1280, 1280 * 720)
+OURS = Clips(16, 8, 8, 8, 16, 32, 96, 96, 16, 256, 192, 192 * 96)
+
+
+@pytest.mark.parametrize(
+    ("clips", "frames", "latents", "held"),
+    [
+        (WAN, 1, 1, (1, 1)),
+        (WAN, 2, 2, (2, 5)),
+        (WAN, 5, 2, (2, 5)),
+        (WAN, 81, 21, (78, 81)),
+        (OURS, 1, 1, (1, 8)),
+        (OURS, 8, 1, (1, 8)),
+        (OURS, 9, 2, (9, 16)),
+        (OURS, 256, 32, (249, 256)),
+    ],
+)
+def test_latent_frames_of_a_family_stand_for_so_many(
+    clips: Clips, frames: int, latents: int, held: tuple[int, int]
+) -> None:
+    assert clips.latent_frames(frames) == latents
+    assert clips.video_frames(latents) == held
+    assert clips.grid(frames, 96, 160) == Grid(latents, 12, 20)
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "reason"),
+    [
+        (0, 480, 832, "frames is 0, must be from 1 to 241"),
+        (242, 480, 832, "frames is 242, must be from 1 to 241"),
+        (81, 480, 1296, "width is 1296, must be from 1 to 1280"),
+        (81, 488, 832, "height is 488, must be a positive multiple of 16"),
+        (81, 736, 1280, "height is 736, must be at most 720 at a width of 1280"),
+    ],
+)
+def test_a_clip_beyond_a_familys_bounds_is_refused(frames: int, height: int, width: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        WAN.grid(frames, height, width)
+
+
+def test_the_default_size_of_a_family_comes_first_under_the_nearest_aspect() -> None:
+    sizes = WAN.sizes
+    assert next(iter(sizes.items())) == ("16:9", Size(480, 832))
+    assert sizes["1:1"] == Size(640, 640)
+    assert all(size.height * size.width <= WAN.max_area and size.width <= WAN.max_side for size in sizes.values())
+
+
+def test_clips_come_back_from_json() -> None:
+    assert Clips.from_dict(WAN.as_dict()) == WAN
+    for broken in (None, {}, WAN.as_dict() | {"fps": 0}, WAN.as_dict() | {"fps": True}, WAN.as_dict() | {"more": 1}):
+        with pytest.raises(ValueError, match="clips"):
+            Clips.from_dict(broken)

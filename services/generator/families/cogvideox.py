@@ -19,9 +19,8 @@ class CogVideoX(Denoiser):
     def noise_dtype(self) -> torch.dtype:
         return self.dtype
 
-    @property
-    def sample_dtype(self) -> torch.dtype:
-        return self.dtype
+    def kept(self, latents: Tensor) -> Tensor:
+        return latents.to(self.dtype)
 
     def extent(self, grid: Grid) -> Grid:
         """Temporal patches of 1.5 need whole ones."""
@@ -50,7 +49,7 @@ class CogVideoX(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said = self.network(
-                hidden_states=x_t.expand(len(texts), -1, -1, -1, -1),
+                hidden_states=torch.cat([x_t] * len(texts)),
                 encoder_hidden_states=texts,
                 timestep=t.expand(len(texts)),
                 image_rotary_emb=rotary,

@@ -72,10 +72,9 @@ class Denoiser(ABC):
         """Type of numbers that noise is drawn in."""
         return torch.float32
 
-    @property
-    def sample_dtype(self) -> torch.dtype:
-        """Type of numbers that latents are kept in from the first step on."""
-        return self.predicts or self.dtype
+    def kept(self, latents: Tensor) -> Tensor:
+        """Noise, and latents after a step, in the type of numbers that the family's own pipeline keeps them in."""
+        return latents
 
     def extent(self, grid: Grid) -> Grid:
         """The latent extent that is denoised for a clip; frames before the clip's own are cut off in the end."""

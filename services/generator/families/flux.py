@@ -37,7 +37,7 @@ class Flux(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             packed = rearrange(x_t, "b c 1 (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
-            said = self.network(
+            said: Tensor = self.network(
                 hidden_states=packed,
                 timestep=t.expand(1).to(x_t.dtype) / 1000,
                 guidance=guidance if self.network.config.guidance_embeds else None,

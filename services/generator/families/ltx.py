@@ -31,7 +31,7 @@ class Ltx(Denoiser):
         scale = (self.clips.temporal / order.fps, self.clips.spatial, self.clips.spatial)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            packed = rearrange(x_t, _PACKED, **patch).expand(len(texts), -1, -1)
+            packed = torch.cat([rearrange(x_t, _PACKED, **patch)] * len(texts))
             said = self.network(
                 hidden_states=packed.to(self.dtype),
                 encoder_hidden_states=texts,

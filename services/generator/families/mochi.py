@@ -18,9 +18,8 @@ class Mochi(Denoiser):
 
     predicts = torch.float32
 
-    @property
-    def sample_dtype(self) -> torch.dtype:
-        return self.dtype
+    def kept(self, latents: Tensor) -> Tensor:
+        return latents.to(self.dtype)
 
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
         sigmas = module("pipelines.mochi.pipeline_mochi").linear_quadratic_schedule(steps, _THRESHOLD_NOISE)
@@ -31,7 +30,7 @@ class Mochi(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said = self.network(
-                hidden_states=x_t.to(self.dtype).expand(len(texts), -1, -1, -1, -1),
+                hidden_states=torch.cat([x_t.to(self.dtype)] * len(texts)),
                 encoder_hidden_states=texts,
                 timestep=t.expand(len(texts)).to(self.dtype),
                 encoder_attention_mask=there,

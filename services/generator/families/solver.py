@@ -1,6 +1,6 @@
 """Schedulers of `diffusers` as solvers that can stop after any step and go on later, bit for bit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,26 +30,29 @@ class Solver:
         """What is kept of the steps before, tensors shaped as the latents, always in the same order."""
         return [holder[key] for holder, key in self._kept(like)]
 
-    def resume(self, steps: int, history: Sequence[Tensor], prediction: Tensor, x_t: Tensor) -> None:
-        """Come to where a run was after so many steps.
+    def resume(
+        self, steps: int, history: Sequence[Tensor], prediction: Tensor, x_t: Tensor, kept: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Come to where a run was after so many steps, and return nothing in the type of what it had there.
 
         The steps are taken again with nothing in them, which counts what is to be counted and draws what noise is to be
         drawn; then what was kept takes its place.
 
         Args:
-            prediction, x_t: shaped and typed as those of a step.
+            prediction, x_t: zeros, shaped and typed as those of the first step.
+            kept: what is done to latents after every step.
 
         Raises:
             ValueError: the history is not of as many tensors as there.
         """
-        nothing, sample = torch.zeros_like(prediction), torch.zeros_like(x_t)
         for index in range(steps):
-            self.step(index, nothing, sample)
+            x_t = kept(self.step(index, prediction, x_t))
         slots = list(self._kept(x_t))
         if len(slots) != len(history):
             raise ValueError(f"resume_from.history is of {len(history)} tensors, must be of {len(slots)}")
-        for (holder, key), kept in zip(slots, history, strict=True):
-            holder[key] = kept.to(holder[key])
+        for (holder, key), array in zip(slots, history, strict=True):
+            holder[key] = array.to(holder[key])
+        return x_t
 
     def _kept(self, like: Tensor) -> Iterator[tuple[Any, Any]]:
         """Where tensors shaped as the latents lie, in this solver and its scheduler."""

@@ -29,7 +29,7 @@ class Wan(Denoiser):
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             network = self.network if self.expert is None or t >= self.boundary else self.expert
             time = t.expand(1, tokens) if self.times_tokens else t.expand(1)
-            said = [
+            said: list[Tensor] = [
                 network(hidden_states=x_t.to(self.dtype), timestep=time, encoder_hidden_states=text, return_dict=False)[
                     0
                 ]

@@ -59,12 +59,12 @@ class Scaled(Autoencoder):
 
     def normalised(self, latents: Tensor) -> Tensor:
         config = self.network.config
-        return (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+        return (latents - float(config.get("shift_factor") or 0.0)) * float(config.scaling_factor)
 
     def denormalised(self, latents: Tensor) -> Tensor:
         config = self.network.config
-        scaled = latents / config.scaling_factor
-        return scaled if config.get("shift_factor") is None else scaled + config.shift_factor
+        scaled = latents / float(config.scaling_factor)
+        return scaled if config.get("shift_factor") is None else scaled + float(config.shift_factor)
 
 
 def by_channel(values: Any, like: Tensor) -> Tensor:

@@ -9,4 +9,4 @@ class CogVideoX(Scaled):
     """One factor, applied as its pipeline does: in other words the last bits would differ."""
 
     def denormalised(self, latents: Tensor) -> Tensor:
-        return 1 / self.network.config.scaling_factor * latents
+        return 1 / float(self.network.config.scaling_factor) * latents

@@ -13,12 +13,12 @@ class Ltx(Autoencoder):
     def normalised(self, latents: Tensor) -> Tensor:
         network = self.network
         mean, deviation = by_channel(network.latents_mean, latents), by_channel(network.latents_std, latents)
-        return (latents - mean) * network.config.scaling_factor / deviation
+        return (latents - mean) * float(network.config.scaling_factor) / deviation
 
     def denormalised(self, latents: Tensor) -> Tensor:
         network = self.network
         mean, deviation = by_channel(network.latents_mean, latents), by_channel(network.latents_std, latents)
-        return latents * deviation / network.config.scaling_factor + mean
+        return latents * deviation / float(network.config.scaling_factor) + mean
 
     def decode(self, latents: Tensor) -> Iterator[Tensor]:
         time = latents.new_zeros(1, dtype=self.dtype) if self.network.config.timestep_conditioning else None

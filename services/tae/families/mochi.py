@@ -13,11 +13,11 @@ class Mochi(Scaled):
         if config.latents_mean is None or config.latents_std is None:
             return super().normalised(latents)
         mean, deviation = by_channel(config.latents_mean, latents), by_channel(config.latents_std, latents)
-        return (latents - mean) * config.scaling_factor / deviation
+        return (latents - mean) * float(config.scaling_factor) / deviation
 
     def denormalised(self, latents: Tensor) -> Tensor:
         config = self.network.config
         if config.latents_mean is None or config.latents_std is None:
             return super().denormalised(latents)
         mean, deviation = by_channel(config.latents_mean, latents), by_channel(config.latents_std, latents)
-        return latents * deviation / config.scaling_factor + mean
+        return latents * deviation / float(config.scaling_factor) + mean

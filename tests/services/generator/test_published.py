@@ -1,0 +1,117 @@
+"""The engine of published transformers, and the numbers that published weights come in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kino.denoising import Rows
+from kino.families import DIT, FAMILIES, TOWERS
+from kino.importing import import_pipeline
+from kino.registry import Registry
+from services.encoder.families.table import TEXTS
+from services.encoder.published import PublishedEncoder
+from services.generator.engine import Task
+from services.generator.families.table import DENOISERS
+from services.generator.published import PublishedEngine
+from tests import pipelines
+from tests.pipelines import NEGATIVE, PROMPT
+
+SIZES = {"wan": (9, 32, 64), "ltx": (9, 32, 64), "hunyuan": (9, 16, 32), "cogvideox": (9, 32, 48), "mochi": (7, 32, 48)}
+STEPS, GUIDANCE, SEED = 3, 4.0, 5
+
+
+def engines(folder: Path, models: Path, dtype: str) -> tuple[PublishedEncoder, PublishedEngine]:
+    imported = import_pipeline(folder, Registry(models), "tiny", dtype)
+    family, found = imported.pipeline.family, imported.versions
+    encoder = PublishedEncoder(TEXTS[family], found[TOWERS], Registry(models))
+    return encoder, PublishedEngine(DENOISERS[family], found[DIT], Registry(models))
+
+
+def task(embeddings: Rows, unconditional: Rows, size: tuple[int, int, int], **changes: Any) -> Task:
+    given: Mapping[str, Any] = {"seed": SEED, "steps": STEPS, "guidance": GUIDANCE} | changes
+    return Task(embeddings, unconditional, *size, **given)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_in_bfloat16_too_latents_are_the_librarys_own_and_resume(name: str, tmp_path: Path) -> None:
+    folder, size = pipelines.save(getattr(pipelines, name), tmp_path / name), SIZES[name]
+    encoder, engine = engines(folder, tmp_path / "models", "bfloat16")
+    order = task(encoder.encode(PROMPT), encoder.encode(NEGATIVE), size)
+    states = list(engine.generate(order))
+    made = type(pipelines.make(getattr(pipelines, name))).from_pretrained(folder, dtype=torch.bfloat16)
+    made.set_progress_bar_config(disable=True)
+    said = {} if name == "hunyuan" else {"negative_prompt": NEGATIVE}
+    expected = made(
+        PROMPT, num_frames=size[0], height=size[1], width=size[2], num_inference_steps=STEPS, guidance_scale=GUIDANCE,
+        generator=torch.Generator().manual_seed(SEED), output_type="latent", **said,
+    ).frames  # fmt: skip
+    shape = states[-1].x_t.shape
+    if expected.ndim == 3:
+        expected = made._unpack_latents(expected, *shape[1:])
+    if name == "cogvideox":
+        expected = expected.transpose(1, 2)
+    np.testing.assert_array_equal(states[-1].x_t, expected[0].float().numpy())
+    for done in range(1, STEPS):
+        rest = list(engine.generate(task(order.embeddings, order.unconditional, size, start=states[done - 1])))
+        np.testing.assert_array_equal(rest[-1].x_t, states[-1].x_t)
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory: pytest.TempPathFactory) -> tuple[PublishedEncoder, PublishedEngine]:
+    root = tmp_path_factory.mktemp("wan")
+    return engines(pipelines.save(pipelines.wan, root / "wan"), root / "models", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "reason"),
+    [
+        ({"linear_steps": 50}, (9, 32, 64), "sampling.linear_steps is 50, must be left out"),
+        ({"guidance": 31.0}, (9, 32, 64), "sampling.guidance is 31.0, must be from 1 to 30"),
+        ({"steps": 0}, (9, 32, 64), "sampling.steps is 0, must be from 1 to 1000"),
+        ({}, (9, 24, 64), "height is 24, must be a positive multiple of 16"),
+        ({}, (242, 32, 64), "frames is 242, must be from 1 to 241"),
+    ],
+)
+def test_what_the_model_does_not_take_is_refused(
+    wan: tuple[PublishedEncoder, PublishedEngine], changes: dict[str, Any], size: tuple[int, int, int], reason: str
+) -> None:
+    encoder, engine = wan
+    with pytest.raises(ValueError, match=reason):
+        engine.generate(task(encoder.encode(PROMPT), encoder.encode(""), size, **changes))
+
+
+def test_a_history_that_is_not_the_solvers_is_refused(wan: tuple[PublishedEncoder, PublishedEngine]) -> None:
+    encoder, engine = wan
+    given = encoder.encode(PROMPT), encoder.encode("")
+    states = list(engine.generate(task(*given, SIZES["wan"])))
+    broken = states[1]._replace(history=())
+    with pytest.raises(ValueError, match=r"resume_from\.history is of 0 tensors, must be of 3"):
+        next(engine.generate(task(*given, SIZES["wan"], start=broken)))
+
+
+def test_a_run_that_nobody_waits_for_ends_after_its_step(wan: tuple[PublishedEncoder, PublishedEngine]) -> None:
+    encoder, engine = wan
+    calls: list[int] = []
+    hook = engine.denoiser.network.register_forward_hook(lambda *_: calls.append(1))
+    states = engine.generate(task(encoder.encode(PROMPT), encoder.encode(""), SIZES["wan"], steps=50))
+    assert (next(states).step, next(states).step) == (1, 2)
+    states.close()  # type: ignore[attr-defined]
+    hook.remove()
+    assert len(calls) == 4  # two texts for each of two steps
+
+
+def test_what_cannot_fit_is_refused_before_it_begins(
+    wan: tuple[PublishedEncoder, PublishedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, engine = wan
+    monkeypatch.setattr("kino.devices.free_bytes", lambda device: 1 << 20)
+    with pytest.raises(MemoryError, match=r"a clip of 21 x 90 x 160 latents takes about .* MiB"):
+        engine.generate(task(encoder.encode(PROMPT), encoder.encode(""), (81, 720, 1280)))
+
+
+def test_every_video_family_is_tried_in_bfloat16() -> None:
+    assert set(SIZES) == set(FAMILIES) - {"flux"}
