@@ -7,7 +7,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from kino.media import Frames
@@ -91,9 +90,9 @@ def turned(film: bytes, matrix: tuple[int, int, int, int]) -> bytes:
 def write_three_tracks(path: Path) -> None:
     """Write five pictures and 0.2 s of sound in three tracks, the i-th of them i octaves over 220 Hz."""
     with av.open(str(path), "w", "matroska") as container:
-        film = cast(VideoStream, container.add_stream("ffv1", rate=25))
+        film = container.add_stream("ffv1", rate=25)
         film.width, film.height, film.pix_fmt = 32, 16, "yuv420p"
-        tracks = [cast(AudioStream, container.add_stream("flac", rate=48000, layout="stereo")) for _ in range(3)]
+        tracks = [container.add_stream("flac", rate=48000, layout="stereo") for _ in range(3)]
         for index, shown in enumerate(greys(5)):
             shown.pts, shown.time_base = index, Fraction(1, 25)
             container.mux(film.encode(shown))

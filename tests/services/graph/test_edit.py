@@ -110,7 +110,7 @@ async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_
     made = await make(graph, pipeline=pipeline)
     assert made.state == SUCCEEDED, made.error
     shown, fps = read_video(film_of(graph, made))
-    assert (shown.shape, fps) == (source.shape, 16)
+    assert (shown.shape, float(fps)) == (source.shape, 16.0)
     np.testing.assert_array_equal(shown[:, 45:], source[:, 45:])
     np.testing.assert_array_equal(shown[:, :, 60:], source[:, :, 60:])
     assert (shown[:, 2:16, 2:20] == (255, 0, 0)).all()
@@ -150,6 +150,6 @@ async def test_a_conformed_video_lasts_as_long_and_is_filled_up(graph: Served, t
     pipeline.outputs.add(name="film", source=port("conform.video"))
     pipeline.outputs.add(name="latents", source=port("look.latents"))
     shown, fps = read_video(film_of(graph, await make(graph, pipeline=pipeline)))
-    assert (shown.shape, fps) == ((20, 32, 48, 3), 16)
+    assert (shown.shape, float(fps)) == ((20, 32, 48, 3), 16.0)
     expected = [min(19, round(k * 25 / 16)) for k in range(13)] + [19] * 7
     assert [int(frame[0, 0, 0]) // 10 for frame in shown] == expected
