@@ -79,9 +79,14 @@ def frame_size(product: Product, field: str, limits: info_pb2.Limits) -> info_pb
 
 def sampling(asked: generator_pb2.Sampling, field: str, limits: info_pb2.Limits) -> generator_pb2.Sampling:
     """Return the sampling, whose unset fields are the generator's own values."""
-    for name, reason in (("linear_steps", "its schedule is its own"), ("guidance", "it was distilled to need none")):
-        if asked.HasField(name) and not limits.HasField(name):
-            raise InvalidArgumentError(f"{field}.{name}", getattr(asked, name), f"left out for this model: {reason}")
+    if asked.HasField("linear_steps") and not limits.HasField("linear_steps"):
+        raise InvalidArgumentError(
+            f"{field}.linear_steps", asked.linear_steps, "left out: the model has its own schedule"
+        )
+    if asked.HasField("guidance") and not limits.HasField("guidance"):
+        raise InvalidArgumentError(
+            f"{field}.guidance", asked.guidance, "left out: the model was distilled to need none"
+        )
     for name in ("steps", "linear_steps"):
         if asked.HasField(name):
             bound = getattr(limits, name)

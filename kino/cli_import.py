@@ -21,13 +21,10 @@ async def take(given: argparse.Namespace) -> int:
         raise InvalidArgumentError("--dtype", given.dtype, f"one of {', '.join(DTYPES.values())}")
     try:
         from kino.importing import SIZES, import_pipeline  # torch, and libraries that not everybody has
-        from kino.weights import WeightsError
     except ModuleNotFoundError as error:
         raise FailedPreconditionError(f"{error.name} is not installed: it comes with kino's extra pipelines") from None
     try:
         made = import_pipeline(Path(given.folder), _registry(given.models), given.name, given.dtype)
-    except WeightsError as error:
-        raise InvalidArgumentError("FOLDER", given.folder, "a sound pipeline", message=str(error)) from error
     except VersionExistsError as error:
         raise InvalidArgumentError("--name", given.name, "a new name", message=str(error)) from error
     except STORE_ERRORS as error:

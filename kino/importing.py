@@ -14,6 +14,7 @@ from kino.manifest import Manifest, Spaces
 from kino.pipelines import Part, Pipeline, read_pipeline
 from kino.registry import Registry
 from kino.versions import digest_of_file
+from kino.weights import WeightsError
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number by its type."""
@@ -49,8 +50,8 @@ def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str
         dtype: type of numbers to compute in; as the weights are stored if empty.
 
     Raises:
-        ValueError, kino.store.DamagedError: as `kino.pipelines.read_pipeline`.
-        kino.weights.WeightsError: a tensor is missing, unexpected or of another shape than its config says.
+        ValueError, kino.store.DamagedError: as `kino.pipelines.read_pipeline`; a tensor too may be missing, unexpected
+            or of another shape than its config says.
         kino.registry.VersionExistsError: there is another version of the name.
     """
     pipeline = read_pipeline(folder)
@@ -119,7 +120,10 @@ def _look_over(pipeline: Pipeline) -> tuple[Configs, dict[str, int]]:
                 link = Path(scratch) / name
                 link.parent.mkdir(exist_ok=True)
                 link.symlink_to(path)
-            network = parts.outline(Path(scratch) / part.name, part.kind)
+            try:
+                network = parts.outline(Path(scratch) / part.name, part.kind)
+            except WeightsError as error:
+                raise ValueError(str(error)) from error
             configs[part.name] = {**network.config} if isinstance(network.config, Mapping) else network.config.to_dict()
             parameters[part.name] = sum(parameter.numel() for parameter in network.parameters())
     return configs, parameters
