@@ -147,7 +147,7 @@ PRESETS: dict[str, Preset] = {
         vision=VisionConfig(48, (48, 96, 128), 128),
         t5=TowerConfig(512, 128, 2, 4, 256, 160),
         audio=AudioConfig(192, 6, 6, 768, 32, text_width=128, video_width=128, max_latents=100, video_kernel=9),
-        upsampler=UpsamplerConfig(192, 5, 576),
+        upsampler=UpsamplerConfig(192, 5, 576, start_noise=0.002),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
         sound=SOUND["mini"],

@@ -40,6 +40,8 @@ class UpsamplerSettings:
         distorted_share: share of crops that went through the first stage.
         factors: least and greatest factor by which the others were made smaller.
         damaged_share: share of those that are also blurred, noisy and compressed.
+        start_share: share of crops that are seen at the very start of the flow, where nothing tells yet what is
+            missing: that is learned there alone, and later times hardly ask for it.
     """
 
     preset: str
@@ -49,6 +51,7 @@ class UpsamplerSettings:
     distorted_share: float = 0.5
     factors: tuple[float, float] = (2.0, 12.0)
     damaged_share: float = 0.2
+    start_share: float = 0.7
 
     def build(self, runs: Path) -> "UpsamplerObjective":
         """Draw or open the crops, make the model, and measure the scale of its latents."""
@@ -95,15 +98,15 @@ class UpsamplerObjective:
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the velocity, weighted by (1 - t)^2, which makes it that of the data it points at.
 
-        A channel weighs as much as its scale: half-way again, to an error of pixels. Times crowd at the start, where
-        nothing shows yet what is missing.
+        A channel weighs as much as its scale: half-way again, to an error of pixels.
         """
         assert isinstance(self.model, Upsampler)
         device = self.model.latent_mean.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             x_1, condition = (self.model.encode(batch[name].to(device)) for name in ("sharp", "low"))
         noise = torch.randn(x_1.shape, generator=generator).to(device)
-        t = (LATEST * torch.rand(len(x_1), generator=generator) ** 2).to(device)
+        later, at_start = torch.rand(2, len(x_1), generator=generator)
+        t = torch.where(at_start < self.settings.start_share, 0.0, LATEST * later).to(device)
         x_0 = condition + self.model.config.start_noise * noise
         made = self.model(flow.path(x_0, x_1, t), t, condition)
         weights = channelwise(self.model.latent_scale / self.model.latent_scale.mean())
