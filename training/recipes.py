@@ -128,6 +128,7 @@ ROWS = [
         matrix_rate=0.01,
         vector_rate=5e-4,
         flat=0.3,
+        storage="int8",
     ),
     Recipe(
         name="audio_mini_even",
@@ -142,6 +143,7 @@ ROWS = [
         matrix_rate=0.01,
         vector_rate=5e-4,
         flat=0.3,
+        storage="int8",
     ),
     *GENERATOR_ROWS,
     Recipe(
