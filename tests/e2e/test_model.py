@@ -10,7 +10,7 @@ import pytest
 from tests import pipelines
 from tests.e2e.conftest import Finished
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # two processes import large libraries one after the other
 
 
 def test_an_imported_model_makes_a_film(kino: Callable[..., Finished], tmp_path: Path) -> None:
