@@ -7,6 +7,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from kino.client_async import AsyncKino
 from kino.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, from_rpc_error
 from kino.footage import probe, read_video
 from kino.media import UPSAMPLED_VIDEOS, VideoInfo, write_video
@@ -68,6 +69,25 @@ async def test_full_hd_keeps_aspect_length_and_frame_rate(
     media = video(tmp_path / "v.mkv", 1, height, width, fps)
     answer = await result(served, UpsampleRequest(video=media, steps=1, delivery=DELIVERY_STORE))
     assert probe(served.store.get(answer.video.uri)) == VideoInfo(1, Fraction(fps), *size, "ffv1")
+
+
+async def test_the_client_brings_a_file_to_a_size(served: Served, tmp_path: Path) -> None:
+    video(tmp_path / "v.mkv", 2)
+    content, seen = (tmp_path / "v.mkv").read_bytes(), []
+    async with AsyncKino(services={"upsampler": served.address}) as kino:
+        assert (await kino.upsampler.describe()).component == "upsampler"
+        made = await kino.upsampler.upsample(
+            content,
+            "video/matroska",
+            size=(48, 64),
+            seed=3,
+            steps=1,
+            on_progress=lambda progress: seen.append(progress),
+        )
+        with pytest.raises(InvalidArgumentError, match="seed"):
+            await kino.upsampler.upsample(content, "video/matroska", seed=-1)
+    assert probe(made) == VideoInfo(2, Fraction(16), 48, 64, "ffv1")
+    assert seen[-1].step == seen[-1].of == 1
 
 
 async def test_progress_is_queued_then_counts_the_windows(served: Served, tmp_path: Path) -> None:
