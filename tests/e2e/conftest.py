@@ -22,7 +22,7 @@ START_SECONDS = 240  # generous: a machine under load imports slowly, and nothin
 
 @dataclass
 class Served:
-    """Every service of the `nano` preset in one process, with the addresses that it announced."""
+    """Every service of one preset in one process, with the addresses that it announced."""
 
     process: subprocess.Popen[str]
     addresses: Mapping[str, str]
@@ -38,10 +38,10 @@ class Served:
         return self.process.wait(START_SECONDS)
 
 
-def start(data: Path, *flags: str) -> Served:
+def start(data: Path, *flags: str, preset: str = "nano") -> Served:
     """Start every service by its name, and return once all of them serve."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services", *NAMES, "--preset", "nano", "--data", str(data), "--stop-on-eof", *flags],
+        [sys.executable, "-m", "services", *NAMES, "--preset", preset, "--data", str(data), "--stop-on-eof", *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(data / "log").open("w"),
