@@ -212,15 +212,16 @@ def generator_limits(preset: str) -> info_pb2.Limits:
 
 def limits_of(clips: Clips, sampling: Defaults | None = None) -> info_pb2.Limits:
     """Return the clips that a model of any family takes, and how it samples where it does, as its service says it."""
-    sides = {
-        name: info_pb2.IntRange(minimum=clips.multiple, maximum=clips.max_side, default_value=getattr(clips, name))
-        for name in ("height", "width")
-    }
+    height, width = (
+        info_pb2.IntRange(minimum=clips.multiple, maximum=clips.max_side, default_value=side)
+        for side in (clips.height, clips.width)
+    )
     limits = info_pb2.Limits(
         frames=info_pb2.IntRange(minimum=1, maximum=clips.max_frames, default_value=clips.frames),
         size_multiple=clips.multiple,
         fps=info_pb2.FloatRange(minimum=MIN_FPS, maximum=MAX_FPS, default_value=clips.fps),
-        **sides,
+        height=height,
+        width=width,
     )
     for aspect, size in clips.sizes.items():
         limits.aspects.add(aspect=aspect, size=info_pb2.Size(height=size.height, width=size.width))

@@ -32,4 +32,5 @@ def test_an_imported_model_makes_a_film(kino: Callable[..., Finished], tmp_path:
     assert json.dumps(told["command"]).count("--model wan") == 1
     with av.open(str(tmp_path / "film.mp4")) as film:
         stream = film.streams.video[0]
-        assert (stream.width, stream.height, stream.average_rate, stream.frames) == (64, 32, 16, 8)
+        assert (stream.width, stream.height, stream.frames) == (64, 32, 8)
+        assert stream.average_rate == 16

@@ -62,6 +62,7 @@ def test_captions_carry_the_frame_rate_only_for_clips(runs: Path) -> None:
 
 def test_batches_of_other_aspects_and_lengths_come_as_often_as_asked(runs: Path) -> None:
     others = LatentSet("train", 8, size=(32, 48), frames=8), LatentSet("train", 8, size=32, frames=24)
+    assert isinstance(RECIPE.settings, DitSettings)
     objective = replace(RECIPE.settings, still_share=0.2, others=others, others_share=0.5).build(runs)
     shapes = Counter(tuple(objective.batch(torch.Generator().manual_seed(seed))["x_1"].shape) for seed in range(200))
     assert set(shapes) == {(8, 16, 1, 4, 4), (4, 16, 2, 4, 4), (4, 16, 1, 4, 6), (4, 16, 3, 4, 4)}
