@@ -180,7 +180,7 @@ MAX_UPSAMPLED_FRAMES = 2048
 """Of a video to be brought to full HD: more than two minutes at 16 frames per second."""
 MIN_UPSAMPLED_SIDE = 16
 MAX_UPSAMPLER_STEPS = 50
-UPSAMPLER_STEPS = {"nano": 2, "mini": 4, **dict.fromkeys(("1b", "5b", "30b"), 20)}  # 20: Movie Gen, section 3.1.6
+UPSAMPLER_STEPS = {"nano": 2, "mini": 1, **dict.fromkeys(("1b", "5b", "30b"), 20)}  # 20: Movie Gen, section 3.1.6
 
 
 def clip_limits(preset: str) -> info_pb2.Limits:

@@ -44,10 +44,15 @@ def spans(length: int, window: int, overlap: int) -> list[Span]:
 
 
 def ramp(span: Span, overlap: int) -> Tensor:
-    """Weights of a window along one axis: they rise over the overlap, and fall again; none of them is zero."""
+    """Weights of a window along one axis: they rise smoothly over the overlap, and fall again; none of them is zero.
+
+    Squared sines, which sum to one with the neighbour's as a linear ramp does, but leave a window all but unnoticed
+    where it ends, since there it knows least of what is around.
+    """
     size = span.stop - span.start
     places = torch.arange(1, size + 1)
-    return torch.minimum(places, size + 1 - places).clamp(max=overlap + 1) / (overlap + 1)
+    nearest = torch.minimum(places, size + 1 - places).clamp(max=overlap + 1)
+    return torch.sin(torch.pi / 2 * nearest / (overlap + 1)) ** 2
 
 
 class Axis(NamedTuple):

@@ -42,7 +42,7 @@ def test_what_goes_over_the_wire_is_the_row() -> None:
 
 def test_an_upsampler_takes_what_is_smaller_than_full_hd() -> None:
     limits = upsampler_limits("mini")
-    assert limits.steps == info_pb2.IntRange(minimum=1, maximum=50, default_value=4)
+    assert limits.steps == info_pb2.IntRange(minimum=1, maximum=50, default_value=1)
     assert limits.height == limits.width == info_pb2.IntRange(minimum=16, maximum=1920)
 
 

@@ -27,8 +27,8 @@ def test_windows_are_as_few_as_can_be_and_even() -> None:
 
 
 def test_a_ramp_rises_over_the_overlap_and_falls_again() -> None:
-    assert ramp(Span(3, 9), 2).tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3])
-    assert ramp(Span(0, 1), 2).tolist() == pytest.approx([1 / 3])
+    assert ramp(Span(3, 9), 2).tolist() == pytest.approx([1 / 4, 3 / 4, 1, 1, 3 / 4, 1 / 4])
+    assert ramp(Span(0, 1), 2).tolist() == pytest.approx([1 / 4])
     assert ramp(Span(0, 3), 0).tolist() == [1, 1, 1]
 
 
