@@ -5,6 +5,7 @@ Apart from the networks, so that a command can refuse an order before anything t
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from kino.shapes import (
     ASPECTS,
@@ -212,16 +213,13 @@ def generator_limits(preset: str) -> info_pb2.Limits:
 
 def limits_of(clips: Clips, sampling: Defaults | None = None) -> info_pb2.Limits:
     """Return the clips that a model of any family takes, and how it samples where it does, as its service says it."""
-    height, width = (
-        info_pb2.IntRange(minimum=clips.multiple, maximum=clips.max_side, default_value=side)
-        for side in (clips.height, clips.width)
-    )
+    side = partial(info_pb2.IntRange, minimum=clips.multiple, maximum=clips.max_side)
     limits = info_pb2.Limits(
         frames=info_pb2.IntRange(minimum=1, maximum=clips.max_frames, default_value=clips.frames),
         size_multiple=clips.multiple,
         fps=info_pb2.FloatRange(minimum=MIN_FPS, maximum=MAX_FPS, default_value=clips.fps),
-        height=height,
-        width=width,
+        height=side(default_value=clips.height),
+        width=side(default_value=clips.width),
     )
     for aspect, size in clips.sizes.items():
         limits.aspects.add(aspect=aspect, size=info_pb2.Size(height=size.height, width=size.width))

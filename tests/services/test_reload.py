@@ -145,4 +145,6 @@ async def test_the_components_are_those_that_a_service_loads(
     service = load(name).create(ServiceConfig("nano", "nano", str(tmp_path / "store"), str(tmp_path / "models")))
     await service.start()
     await service.stop()
-    assert loaded == set(COMPONENTS.get(name, (name,)))
+    assert loaded == set(COMPONENTS.get(name, (name,))) - {
+        "towers"
+    }  # of published families, which no random preset has

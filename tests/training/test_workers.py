@@ -45,7 +45,7 @@ def torchrun(folder: Path, pause: float = 0.0) -> "subprocess.Popen[str]":
     folder.mkdir(parents=True)
     program.write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", "2", "--monitor-interval", "0.2"]
+    command += ["--max-restarts", "8", "--monitor-interval", "0.2"]
     arguments = [program, folder / "runs", folder / "store", pause]
     return subprocess.Popen(
         [*command, *map(str, arguments)],
