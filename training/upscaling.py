@@ -9,6 +9,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from kino.models.upsampler import Upsampler, enlarged
 from kino.multidiffusion import Axis
 from kino.registry import Registry
 from kino.shapes import SPATIAL_COMPRESSION, Size
-from kino.upsampling import TOKEN, Plan, upsample
+from kino.upsampling import Plan, upsample
 from training.data import to_pixels, to_signed
 from training.published import MODELS, open_tae, open_upsampler
 from training.world.render import render
@@ -96,32 +97,30 @@ def likeness(made: Pixels, true: Pixels) -> dict[str, float]:
     return dict(zip(("psnr", "ssim", "sharpness"), np.mean(rows, axis=0).tolist(), strict=True))
 
 
-def seams(added: NDArray[np.floating], plan: Plan) -> dict[str, float]:
-    """How much what was added changes across the borders of windows, against everywhere else: 1 is as much.
+def seams(added: NDArray[np.floating], whole: NDArray[np.floating], plan: Plan) -> dict[str, float]:
+    """How much what was added changes across the borders of windows, for what it changes across any line.
 
-    A plan of one window has none. "seam_of_tokens" compares with the borders of tokens, "seam_in_time" is between
-    windows of frames.
+    Both are taken relative to a clip made in one window, so that what the pictures show at those lines does not count:
+    1 is no seam at all. A plan of one window has none.
 
     Args:
         added: what the network added to the enlarged clip [t y x 3].
+        whole: the same made in one window of space.
     """
     if all(len(windows.spans) == 1 for windows in plan.space):
         return {}
-    at_borders, elsewhere, at_tokens = [], [], []
+    return {"seam": _at_borders(added, plan) / _at_borders(whole, plan)}
+
+
+def _at_borders(added: NDArray[np.floating], plan: Plan) -> float:
+    """Mean change across the borders of windows over that across all other lines."""
+    at_borders, elsewhere = [], []
     for axis, windows in ((1, plan.space[0]), (2, plan.space[1])):
         steps = np.abs(np.diff(added, axis=axis)).mean(axis=tuple(n for n in range(4) if n != axis))
-        places = np.arange(1, len(steps) + 1)
-        is_border = np.isin(places, _borders(windows))
+        is_border = np.isin(np.arange(1, len(steps) + 1), _borders(windows))
         at_borders.append(steps[is_border])
         elsewhere.append(steps[~is_border])
-        at_tokens.append(steps[~is_border & (places % TOKEN == 0)])
-    border, other, token = (float(np.concatenate(part).mean()) for part in (at_borders, elsewhere, at_tokens))
-    frames = np.abs(np.diff(added, axis=0)).mean(axis=(1, 2, 3))
-    is_cut = np.isin(np.arange(1, len(added)), [edge for span in plan.time.spans for edge in span])
-    figures = {"seam": border / other, "seam_of_tokens": border / token}
-    if is_cut.any() and not is_cut.all():
-        figures["seam_in_time"] = float(frames[is_cut].mean() / frames[~is_cut].mean())
-    return figures
+    return float(np.concatenate(at_borders).mean() / np.concatenate(elsewhere).mean())
 
 
 def _borders(windows: Axis) -> list[int]:
@@ -137,7 +136,10 @@ def measure(network: Upsampler, pair: Pair, steps: list[int]) -> dict[str, dict[
     for count in steps:
         plan = Plan.of(network.config, len(pair.small), size, count)
         made = upsampled(network, pair.small, plan)
-        table[f"{count} steps"] = likeness(made, pair.true) | seams(made.astype(float) - bicubic, plan)
+        one_window = replace(network.config, window_tokens=max(size.height, size.width))
+        whole = upsampled(network, pair.small, Plan.of(one_window, len(pair.small), size, count))
+        before = bicubic.astype(float)
+        table[f"{count} steps"] = likeness(made, pair.true) | seams(made - before, whole - before, plan)
     return table
 
 
