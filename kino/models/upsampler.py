@@ -5,8 +5,8 @@ channels; windows of frames and of space are merged outside. Source: Movie Gen (
 
 Ours, with the reason:
 - Latents are the cosine transform of colours and 8 x 8 pixels, scaled: a frame-wise code of the paper's compression
-  that loses nothing, where a small learned one loses more than interpolation does (measured; DCT latents as in DCTdiff,
-  arXiv 2412.15032).
+  that loses nothing, where the TAE of `mini` keeps 21 dB of crops of full HD as clips and 33 dB as single frames, and
+  interpolation 32 dB (measured; DCT latents as in DCTdiff, arXiv 2412.15032).
 - Blocks mix by depthwise convolutions, not attention (ConvNeXt, arXiv 2201.03545): what is missing depends on what
   is near, and a small network learns that sooner.
 - The network says the data, from which the velocity follows (`kino.flow`): patches are wider than the network, which
