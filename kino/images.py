@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from kino.media import Frames, Limits
 
@@ -54,6 +54,10 @@ def _named_errors(limits: Limits) -> Iterator[None]:
         yield
     except Image.DecompressionBombError as error:
         raise ValueError(f"image is too large ({error}), must be at most {limits.max_pixels} pixels") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            "image is unreadable (no picture of a known format), must be a whole PNG, JPEG or WebP"
+        ) from error
     except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
         raise ValueError(f"image is unreadable ({error}), must be a whole PNG, JPEG or WebP") from error
 

@@ -237,3 +237,10 @@ def test_a_contact_sheet_needs_a_frame() -> None:
         ValueError, match=r"frames is uint8 \[0, 2, 3, 3\], must be uint8 \[t h w 3\] of at least 1 frame"
     ):
         contact_sheet(np.zeros((0, 2, 3, 3), np.uint8))
+
+
+def test_what_is_no_picture_is_told_without_our_own_objects() -> None:
+    with pytest.raises(
+        ValueError, match=r"^image is unreadable \(no format we know\), must be a whole PNG, JPEG or WebP$"
+    ):
+        decode_image(b"a text, not a picture")
