@@ -55,9 +55,7 @@ def _named_errors(limits: Limits) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ValueError(f"image is too large ({error}), must be at most {limits.max_pixels} pixels") from error
     except UnidentifiedImageError as error:
-        raise ValueError(
-            "image is unreadable (no picture of a known format), must be a whole PNG, JPEG or WebP"
-        ) from error
+        raise ValueError("image is unreadable (no format we know), must be a whole PNG, JPEG or WebP") from error
     except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
         raise ValueError(f"image is unreadable ({error}), must be a whole PNG, JPEG or WebP") from error
 
