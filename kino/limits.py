@@ -14,9 +14,7 @@ from kino.shapes import (
     SPATIAL_COMPRESSION,
     TEMPORAL_COMPRESSION,
     Clips,
-    Grid,
     Size,
-    latent_grid,
     size_for_aspect,
 )
 from kino.v1 import info_pb2
@@ -60,24 +58,22 @@ class VideoLimits:
     def _largest_sizes(self) -> list[Size]:
         return [size_for_aspect(aspect, self.max_pixels) for aspect in ASPECTS]
 
-    def grid(self, frames: int, height: int, width: int) -> Grid:
-        """Latent extent of a clip that keeps the bounds.
-
-        Raises:
-            ValueError: it breaks one; field, value and bound are named.
-        """
-        bounds = (
-            ("frames", frames, self.max_frames),
-            ("height", height, self.max_side),
-            ("width", width, self.max_side),
+    def clips(self, channels: int) -> Clips:
+        """The clips of the row, whose latents have so many channels, with its bounds."""
+        return Clips(
+            channels=channels,
+            temporal=TEMPORAL_COMPRESSION,
+            first=TEMPORAL_COMPRESSION,
+            spatial=SPATIAL_COMPRESSION,
+            multiple=SPATIAL_COMPRESSION * PATCH_SIZE,
+            frames=self.frames,
+            height=self.pixels,
+            width=self.pixels,
+            fps=self.fps,
+            max_frames=self.max_frames,
+            max_side=self.max_side,
+            max_area=self.max_area,
         )
-        for field, value, maximum in bounds:
-            if not 1 <= value <= maximum:
-                raise ValueError(f"{field} is {value}, must be from 1 to {maximum}")
-        grid = latent_grid(frames, Size(height, width))
-        if height * width > self.max_area:
-            raise ValueError(f"height is {height}, must be at most {self.max_area // width} at a width of {width}")
-        return grid
 
 
 @dataclass(frozen=True)
@@ -235,25 +231,6 @@ def limits_of(clips: Clips, sampling: Defaults | None = None) -> info_pb2.Limits
         guidance = info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=sampling.guidance)
         limits.guidance.CopyFrom(guidance)
     return limits
-
-
-def preset_clips(preset: str, channels: int) -> Clips:
-    """Return the clips of a row whose latents have so many channels."""
-    video, multiple = VIDEO[preset], SPATIAL_COMPRESSION * PATCH_SIZE
-    return Clips(
-        channels=channels,
-        temporal=TEMPORAL_COMPRESSION,
-        first=TEMPORAL_COMPRESSION,
-        spatial=SPATIAL_COMPRESSION,
-        multiple=multiple,
-        frames=video.frames,
-        height=video.pixels,
-        width=video.pixels,
-        fps=video.fps,
-        max_frames=video.max_frames,
-        max_side=video.max_side,
-        max_area=video.max_area,
-    )
 
 
 def editor_limits(preset: str) -> info_pb2.Limits:

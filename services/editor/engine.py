@@ -101,6 +101,7 @@ class EditorEngine:
             "editor", preset, version, registry, lambda row: DiT(row.editor)
         )
         self.network.to(self.device)
+        self.clips = self.preset.video.clips(self.preset.dit.latent_channels)
 
     def edit(self, task: Task) -> Iterator[State]:
         """Check a task, and return the iterator that computes one step for each item: `of` states, or those left.
@@ -136,7 +137,7 @@ class EditorEngine:
         if latents.ndim != 4:
             raise ValueError(f"latents is {latents.dtype} {list(latents.shape)}, must be float32 [{channels} t h w]")
         height, width = (side * SPATIAL_COMPRESSION for side in latents.shape[2:])
-        grid = self.preset.video.grid(task.frames, height, width)
+        grid = self.clips.grid(task.frames, height, width)
         source_frames = 1 if task.task == IMAGE else grid.t
         check_floats("latents", latents, (channels, source_frames, grid.h, grid.w))
         return grid

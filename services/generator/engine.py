@@ -10,7 +10,7 @@ from torch import Tensor
 from kino import flow
 from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
 from kino.devices import reserve
-from kino.limits import Defaults, preset_clips
+from kino.limits import Defaults
 from kino.manifest import Manifest
 from kino.models.dit import DiT
 from kino.presets import Preset
@@ -95,13 +95,13 @@ class GeneratorEngine:
             "dit", preset, version, registry, lambda row: DiT(row.dit)
         )
         self.network.to(self.device)
-        self.clips = preset_clips(preset, self.preset.dit.latent_channels)
+        self.clips = self.preset.video.clips(self.preset.dit.latent_channels)
         self.text_shapes: Mapping[str, tuple[int, int]] = self.preset.text_shapes
         self.defaults = Defaults(**asdict(self.preset.sampler))
 
     def generate(self, task: Task) -> Iterator[State]:
         """Check a task, and return the iterator over its states; see `Engine`."""
-        grid = self.preset.video.grid(task.frames, task.height, task.width)
+        grid = self.clips.grid(task.frames, task.height, task.width)
         how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
         towers, config = self.preset.text_shapes, self.preset.dit
         texts = [checked_rows("embeddings", task.embeddings, towers)]

@@ -90,6 +90,7 @@ class PersonalizerEngine:
             IDENTITY, digest, self.manifest, registry, lambda row: Identity(_identity_config(row))
         )
         self.config = self.network.config
+        self.clips = self.preset.video.clips(self.config.latent_channels)
         self.encoder.to(self.device)
         self.network.to(self.device)
 
@@ -121,7 +122,7 @@ class PersonalizerEngine:
             ValueError: a bound is broken, or something does not fit; field, value and bound are named.
             MemoryError: the device has no room for a task of this size.
         """
-        grid = self.preset.video.grid(task.frames, task.height, task.width)
+        grid = self.clips.grid(task.frames, task.height, task.width)
         how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
         towers, identity = self.preset.text_shapes, self.encoder.config
         check_floats("identity", task.identity, (identity.tokens, identity.token_width))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from kino.devices import reserve
 from kino.exported import place
-from kino.limits import preset_clips
 from kino.manifest import Manifest
 from kino.models.tae import TAE
 from kino.presets import Preset
@@ -75,7 +74,7 @@ class TaeEngine:
         self.manifest, self.preset, self.network = open_network(
             "tae", preset, version, registry, lambda row: TAE(row.tae)
         )
-        self.clips = preset_clips(preset, self.preset.tae.latent_channels)
+        self.clips = self.preset.video.clips(self.preset.tae.latent_channels)
         self.runtime = place(self.network, self.manifest, registry, runtime, device)
 
     def encode(self, frames: Frames) -> Iterator[Latents]:

@@ -5,7 +5,7 @@ from kino.presets import PRESETS
 from kino.shapes import Grid
 from kino.v1 import info_pb2
 
-LIMITS = VideoLimits(pixels=96, max_pixels=128, max_frames=64, frame_rates=(16,), frames=32, fps=16)
+LIMITS = VideoLimits(pixels=96, max_pixels=128, max_frames=64, frame_rates=(16,), frames=32, fps=16).clips(16)
 
 
 def test_a_clip_within_the_limits_has_its_grid() -> None:

@@ -52,7 +52,7 @@ def test_what_a_row_makes_by_itself_is_within_its_limits(preset: Preset) -> None
     video, sampler = preset.video, preset.sampler
     for aspect in ASPECTS:
         size = size_for_aspect(aspect, video.pixels)
-        assert video.grid(video.frames, size.height, size.width).tokens >= 1
+        assert video.clips(16).grid(video.frames, size.height, size.width).tokens >= 1
     assert video.fps in video.frame_rates
     assert len(linear_quadratic(sampler.steps, sampler.linear_steps)) == sampler.steps + 1
     assert sampler.guidance >= 1
