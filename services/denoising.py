@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from kino.limits import MAX_STEPS
 from kino.manifest import Spaces
 from kino.store import Store
 from kino.v1.encoder_pb2 import Embedding
-from kino.v1.generator_pb2 import Checkpoint
+from kino.v1.generator_pb2 import Checkpoint, Sampling
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
 from kino.v1.tensor_pb2 import Tensor
 
@@ -69,6 +69,23 @@ class Checkpoints:
             return False
         self.last = now
         return True
+
+
+class Asked(TypedDict):
+    """How a request asks for the flow to be integrated; what is None is the preset's own value."""
+
+    steps: int | None
+    linear_steps: int | None
+    guidance: float | None
+
+
+def asked(sampling: Sampling) -> Asked:
+    """What a request says of its sampling."""
+    return Asked(
+        steps=sampling.steps if sampling.HasField("steps") else None,
+        linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
+        guidance=sampling.guidance if sampling.HasField("guidance") else None,
+    )
 
 
 async def denoise(

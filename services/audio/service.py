@@ -35,6 +35,7 @@ from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
 from services import description
 from services.audio.engine import AudioEngine, Made, Task, Video
 from services.audio.gate import Sound
+from services.denoising import asked
 from services.service import ServiceConfig
 
 add_to_server = add_AudioServiceServicer_to_server
@@ -101,7 +102,6 @@ class AudioServicer(AudioServiceServicer):
 
     def _task(self, request: AudioServiceGenerateRequest, files: ExitStack) -> Task:
         """Return what is asked for; the video's file stays open in `files`."""
-        sampling = request.sampling
         video = self._video(request.video, files) if request.HasField("video") else None
         samples = self._samples(request) if video is None else audio_samples(video.num_frames, video.fps)
         if video is not None and request.HasField("seconds"):
@@ -114,9 +114,7 @@ class AudioServicer(AudioServiceServicer):
             music=validate.prompt(request.music, "music", blank=True),
             quality=request.quality if request.HasField("quality") else None,
             context=self._context(request.context) if request.HasField("context") else None,
-            steps=sampling.steps if sampling.HasField("steps") else None,
-            linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
-            guidance=sampling.guidance if sampling.HasField("guidance") else None,
+            **asked(request.sampling),
         )
 
     def _samples(self, request: AudioServiceGenerateRequest) -> int:

@@ -28,7 +28,7 @@ from kino.v1.generator_pb2 import Checkpoint
 from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import Progress
 from services import description
-from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
+from services.denoising import Checkpoints, Denoised, asked, denoise, rows, start_of
 from services.editor.engine import EditorEngine, Task
 from services.service import ServiceConfig
 
@@ -108,7 +108,7 @@ class EditorServicer(EditorServiceServicer):
         return info
 
     def _task(self, request: EditRequest) -> Task:
-        sampling, spaces = request.sampling, self.engine.manifest.spaces
+        spaces = self.engine.manifest.spaces
         if request.task not in EditTask.values() or not request.task:
             known = ", ".join(name.removeprefix(_TASK) for name in EditTask.keys()[1:])
             raise InvalidArgumentError("task", request.task, f"one of {known}")
@@ -127,9 +127,7 @@ class EditorServicer(EditorServiceServicer):
             latents=wire.decode(request.latents, "latents", "c t h w", store=self.store),
             frames=request.frames,
             seed=request.seed,
-            steps=sampling.steps if sampling.HasField("steps") else None,
-            linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
-            guidance=sampling.guidance if sampling.HasField("guidance") else None,
+            **asked(request.sampling),
             source_guidance=request.source_guidance if request.HasField("source_guidance") else None,
             start=start_of(request, self.store),
         )

@@ -23,7 +23,7 @@ from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorSe
 from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import Progress
 from services import description
-from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
+from services.denoising import Checkpoints, Denoised, asked, denoise, rows, start_of
 from services.generator.engine import Engine, Task
 from services.generator.families.table import open_engine
 from services.service import ServiceConfig
@@ -100,7 +100,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         return info
 
     def _task(self, request: GenerateRequest) -> Task:
-        sampling, spaces = request.sampling, self.engine.manifest.spaces
+        spaces = self.engine.manifest.spaces
         embeddings, unconditional = (
             rows(getattr(request, field), field, self.engine.text_shapes, spaces, self.store)
             for field in ("embeddings", "unconditional")
@@ -112,9 +112,7 @@ class GeneratorServicer(GeneratorServiceServicer):
             height=request.height,
             width=request.width,
             seed=request.seed,
-            steps=sampling.steps if sampling.HasField("steps") else None,
-            linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
-            guidance=sampling.guidance if sampling.HasField("guidance") else None,
+            **asked(request.sampling),
             start=start_of(request, self.store),
             fps=request.fps if request.HasField("fps") else None,
         )

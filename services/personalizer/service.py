@@ -34,7 +34,7 @@ from kino.v1.personalizer_pb2 import (
 from kino.v1.personalizer_pb2_grpc import PersonalizerServiceServicer, add_PersonalizerServiceServicer_to_server
 from kino.v1.progress_pb2 import Progress
 from services import description
-from services.denoising import Checkpoints, Denoised, denoise, rows, start_of
+from services.denoising import Checkpoints, Denoised, asked, denoise, rows, start_of
 from services.personalizer.engine import PersonalizerEngine, Task
 from services.service import ServiceConfig
 
@@ -135,7 +135,7 @@ class PersonalizerServicer(PersonalizerServiceServicer):
         return tokens
 
     def _task(self, request: PersonalizeRequest) -> Task:
-        sampling, spaces = request.sampling, self.engine.manifest.spaces
+        spaces = self.engine.manifest.spaces
         embeddings, unconditional = (
             rows(getattr(request, field), field, self.engine.preset.text_shapes, spaces, self.store)
             for field in ("embeddings", "unconditional")
@@ -148,8 +148,6 @@ class PersonalizerServicer(PersonalizerServiceServicer):
             height=request.height,
             width=request.width,
             seed=request.seed,
-            steps=sampling.steps if sampling.HasField("steps") else None,
-            linear_steps=sampling.linear_steps if sampling.HasField("linear_steps") else None,
-            guidance=sampling.guidance if sampling.HasField("guidance") else None,
+            **asked(request.sampling),
             start=start_of(request, self.store),
         )
