@@ -10,15 +10,19 @@ _log = logging.getLogger("kino.graph")
 
 
 def start_ray() -> None:
-    """Start a Ray of our own; again where it ran out of the half minute that Ray gives its node on a busy machine."""
+    """Start a Ray of our own; again where a part of it was not up within Ray's half minute on a busy machine.
+
+    Raises: what Ray raised at the last attempt. It has no error type for lateness: each part that waits for another
+    raises an `Exception` or a `RuntimeError` with words of its own.
+    """
     for left in reversed(range(_ATTEMPTS)):
         try:
             ray.init(  # "local": never a Ray that somebody else runs here, whose applications `stop` would end
                 "local", include_dashboard=False, log_to_driver=False, object_store_memory=_OBJECT_STORE_BYTES
             )
             return
-        except Exception as error:  # Ray raises bare Exception when its node is late
+        except Exception as error:
             ray.shutdown()
-            if not left or "timed out during startup" not in str(error):
+            if not left:
                 raise
-            _log.warning("ray was not up in time, starting it again: %s", error)
+            _log.warning("ray did not start, starting it again: %s", error)
