@@ -23,26 +23,27 @@ _sym_db = _symbol_database.Default()
 
 
 from kino.v1 import info_pb2 as kino_dot_v1_dot_info__pb2
+from kino.v1 import media_pb2 as kino_dot_v1_dot_media__pb2
 from kino.v1 import tensor_pb2 as kino_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kino/v1/encoder.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\x1a\x14kino/v1/tensor.proto\"\x1f\n\x1d\x45ncoderServiceDescribeRequest\"=\n\x1e\x45ncoderServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"\x87\x01\n\rEncodeRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x10\n\x03\x66ps\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06towers\x18\x04 \x03(\t\x12#\n\x08\x64\x65livery\x18\x05 \x01(\x0e\x32\x11.kino.v1.DeliveryB\x06\n\x04_fps\"y\n\x0e\x45ncodeResponse\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\"S\n\tEmbedding\x12\r\n\x05tower\x18\x01 \x01(\t\x12#\n\nembeddings\x18\x02 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x12\n\ntext_space\x18\x03 \x01(\t2\xa8\x01\n\x0e\x45ncoderService\x12[\n\x08\x44\x65scribe\x12&.kino.v1.EncoderServiceDescribeRequest\x1a\'.kino.v1.EncoderServiceDescribeResponse\x12\x39\n\x06\x45ncode\x12\x16.kino.v1.EncodeRequest\x1a\x17.kino.v1.EncodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kino/v1/encoder.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x14kino/v1/tensor.proto\"\x1f\n\x1d\x45ncoderServiceDescribeRequest\"=\n\x1e\x45ncoderServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"\xa8\x01\n\rEncodeRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x10\n\x03\x66ps\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06towers\x18\x04 \x03(\t\x12#\n\x08\x64\x65livery\x18\x05 \x01(\x0e\x32\x11.kino.v1.Delivery\x12\x1f\n\x07picture\x18\x06 \x01(\x0b\x32\x0e.kino.v1.MediaB\x06\n\x04_fps\"y\n\x0e\x45ncodeResponse\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\"S\n\tEmbedding\x12\r\n\x05tower\x18\x01 \x01(\t\x12#\n\nembeddings\x18\x02 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x12\n\ntext_space\x18\x03 \x01(\t2\xa8\x01\n\x0e\x45ncoderService\x12[\n\x08\x44\x65scribe\x12&.kino.v1.EncoderServiceDescribeRequest\x1a\'.kino.v1.EncoderServiceDescribeResponse\x12\x39\n\x06\x45ncode\x12\x16.kino.v1.EncodeRequest\x1a\x17.kino.v1.EncodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kino.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODERSERVICEDESCRIBEREQUEST']._serialized_start=76
-  _globals['_ENCODERSERVICEDESCRIBEREQUEST']._serialized_end=107
-  _globals['_ENCODERSERVICEDESCRIBERESPONSE']._serialized_start=109
-  _globals['_ENCODERSERVICEDESCRIBERESPONSE']._serialized_end=170
-  _globals['_ENCODEREQUEST']._serialized_start=173
-  _globals['_ENCODEREQUEST']._serialized_end=308
-  _globals['_ENCODERESPONSE']._serialized_start=310
-  _globals['_ENCODERESPONSE']._serialized_end=431
-  _globals['_EMBEDDING']._serialized_start=433
-  _globals['_EMBEDDING']._serialized_end=516
-  _globals['_ENCODERSERVICE']._serialized_start=519
-  _globals['_ENCODERSERVICE']._serialized_end=687
+  _globals['_ENCODERSERVICEDESCRIBEREQUEST']._serialized_start=97
+  _globals['_ENCODERSERVICEDESCRIBEREQUEST']._serialized_end=128
+  _globals['_ENCODERSERVICEDESCRIBERESPONSE']._serialized_start=130
+  _globals['_ENCODERSERVICEDESCRIBERESPONSE']._serialized_end=191
+  _globals['_ENCODEREQUEST']._serialized_start=194
+  _globals['_ENCODEREQUEST']._serialized_end=362
+  _globals['_ENCODERESPONSE']._serialized_start=364
+  _globals['_ENCODERESPONSE']._serialized_end=485
+  _globals['_EMBEDDING']._serialized_start=487
+  _globals['_EMBEDDING']._serialized_end=570
+  _globals['_ENCODERSERVICE']._serialized_start=573
+  _globals['_ENCODERSERVICE']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from kino.v1 import info_pb2 as _info_pb2
+from kino.v1 import media_pb2 as _media_pb2
 from kino.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
 import sys
@@ -72,6 +73,7 @@ class EncodeRequest(_message.Message):
     FPS_FIELD_NUMBER: _builtins.int
     TOWERS_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt: not blank, no control characters, within Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -84,6 +86,12 @@ class EncodeRequest(_message.Message):
     def towers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the towers to run (Info.text_spaces), each at most once; empty for all of them."""
 
+    @_builtins.property
+    def picture(self) -> _media_pb2.Media:
+        """The picture that the video begins with, where the encoder reads one (Info.picture): an image, or a video of one
+        frame.
+        """
+
     def __init__(
         self,
         *,
@@ -92,10 +100,11 @@ class EncodeRequest(_message.Message):
         fps: _builtins.int | None = ...,
         towers: _abc.Iterable[_builtins.str] | None = ...,
         delivery: _tensor_pb2.Delivery.ValueType = ...,
+        picture: _media_pb2.Media | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "fps", b"fps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "fps", b"fps", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "delivery", b"delivery", "fps", b"fps", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "towers", b"towers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "delivery", b"delivery", "fps", b"fps", "negative_prompt", b"negative_prompt", "picture", b"picture", "prompt", b"prompt", "towers", b"towers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015

@@ -124,6 +124,8 @@ class GenerateRequest(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     CHECKPOINT_SECONDS_FIELD_NUMBER: _builtins.int
     FPS_FIELD_NUMBER: _builtins.int
+    LATENTS_FIELD_NUMBER: _builtins.int
+    LATENT_SPACE_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """Frames of the video, within Limits.frames; 1 is an image."""
     height: _builtins.int
@@ -144,6 +146,10 @@ class GenerateRequest(_message.Message):
     """Frames per second that the video is meant for, within Limits.fps; unset for the model's own. Where Limits.fps is
     unset, the model is told of it in the text, and does not read this.
     """
+    latent_space: _builtins.str
+    """Digest of the latent space they lie in; refused where it is not the one that the model was trained in. Empty to
+    leave it unchecked.
+    """
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_encoder_pb2.Embedding]:
         """Embeddings of the prompt, one entry per tower that the model was trained on (Info.text_spaces). The frame rate is
@@ -162,6 +168,12 @@ class GenerateRequest(_message.Message):
     def resume_from(self) -> Global___Checkpoint:
         """Where to go on from; unset to begin at noise. Everything else in the request must be as it was."""
 
+    @_builtins.property
+    def latents(self) -> _tensor_pb2.Tensor:
+        """Normalised latents of the picture that the video begins with, made as Info.picture says: float32 [c t h w], with one
+        latent frame, or with those of the whole clip. Unset for a video of the text alone.
+        """
+
     def __init__(
         self,
         *,
@@ -177,10 +189,12 @@ class GenerateRequest(_message.Message):
         delivery: _tensor_pb2.Delivery.ValueType = ...,
         checkpoint_seconds: _builtins.float | None = ...,
         fps: _builtins.float | None = ...,
+        latents: _tensor_pb2.Tensor | None = ...,
+        latent_space: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "fps", b"fps", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "fps", b"fps", "latents", b"latents", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "fps", b"fps", "frames", b"frames", "height", b"height", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "fps", b"fps", "frames", b"frames", "height", b"height", "latent_space", b"latent_space", "latents", b"latents", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__checkpoint_every: _TypeAlias = _typing.Literal["checkpoint_every"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every"]  # noqa: Y015

@@ -656,8 +656,9 @@ Global___EditVideo: _TypeAlias = EditVideo  # noqa: Y015
 
 @_typing.final
 class ImageToVideo(_message.Message):
-    """A film that begins with a picture, with the sound that belongs to it. Of the editor's Limits.aspects its size is the
-    one whose aspect is nearest to the picture's; the picture fills it, and what is over is cut off evenly on both sides.
+    """A film that begins with a picture, with the sound that belongs to it: made by the generator where it reads pictures
+    (Info.picture), else by the editor. Unless told its size is the one of their Limits.aspects whose aspect is nearest to
+    the picture's; the picture fills it, and what is over is cut off evenly on both sides.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -672,6 +673,8 @@ class ImageToVideo(_message.Message):
     SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
     SILENT_FIELD_NUMBER: _builtins.int
+    ASPECT_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -688,6 +691,8 @@ class ImageToVideo(_message.Message):
     """Give the prompt to the encoder as it is, without the rewriter."""
     silent: _builtins.bool
     """Leave the sound out; a film with sound has at least two frames."""
+    aspect: _builtins.str
+    """A named size (Limits.aspects), for example "16:9"."""
     @_builtins.property
     def image(self) -> _media_pb2.Media:
         """The picture: PNG, JPEG or WebP, of at most 40 million pixels; of an animation the first one."""
@@ -695,6 +700,10 @@ class ImageToVideo(_message.Message):
     @_builtins.property
     def sampling(self) -> _generator_pb2.Sampling:
         """How the flow is integrated."""
+
+    @_builtins.property
+    def pixels(self) -> _info_pb2.Size:
+        """A size in pixels."""
 
     def __init__(
         self,
@@ -709,10 +718,12 @@ class ImageToVideo(_message.Message):
         source_guidance: _builtins.float | None = ...,
         verbatim: _builtins.bool = ...,
         silent: _builtins.bool = ...,
+        aspect: _builtins.str = ...,
+        pixels: _info_pb2.Size | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "fps", b"fps", "image", b"image", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "source_guidance", b"source_guidance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "aspect", b"aspect", "fps", b"fps", "image", b"image", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size", "source_guidance", b"source_guidance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "source_guidance", b"source_guidance", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "aspect", b"aspect", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "source_guidance", b"source_guidance", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
@@ -722,6 +733,8 @@ class ImageToVideo(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__source_guidance: _TypeAlias = _typing.Literal["source_guidance"]  # noqa: Y015
     _WhichOneofArgType__source_guidance: _TypeAlias = _typing.Literal["_source_guidance", b"_source_guidance"]  # noqa: Y015
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["aspect", "pixels"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
     @_typing.overload
@@ -730,6 +743,8 @@ class ImageToVideo(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__source_guidance) -> _WhichOneofReturnType__source_guidance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
 
 Global___ImageToVideo: _TypeAlias = ImageToVideo  # noqa: Y015
 

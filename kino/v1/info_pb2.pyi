@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Ability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AbilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ABILITY_UNSPECIFIED: _Ability.ValueType  # 0
+    """Not set."""
+    ABILITY_TEXT_TO_VIDEO: _Ability.ValueType  # 1
+    """Videos of a text."""
+    ABILITY_IMAGE_TO_VIDEO: _Ability.ValueType  # 2
+    """Videos that begin with a picture."""
+    ABILITY_IMAGES: _Ability.ValueType  # 3
+    """Pictures of a text."""
+    ABILITY_SOUND: _Ability.ValueType  # 4
+    """The sound of its videos."""
+
+class Ability(_Ability, metaclass=_AbilityEnumTypeWrapper):
+    """What a part makes, or helps to make."""
+
+ABILITY_UNSPECIFIED: Ability.ValueType  # 0
+"""Not set."""
+ABILITY_TEXT_TO_VIDEO: Ability.ValueType  # 1
+"""Videos of a text."""
+ABILITY_IMAGE_TO_VIDEO: Ability.ValueType  # 2
+"""Videos that begin with a picture."""
+ABILITY_IMAGES: Ability.ValueType  # 3
+"""Pictures of a text."""
+ABILITY_SOUND: Ability.ValueType  # 4
+"""The sound of its videos."""
+Global___Ability: _TypeAlias = Ability  # noqa: Y015
 
 @_typing.final
 class IntRange(_message.Message):
@@ -295,6 +328,32 @@ class Limits(_message.Message):
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
+class PictureReading(_message.Message):
+    """How a part reads the picture that a video begins with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIP_FIELD_NUMBER: _builtins.int
+    DRAWN_FIELD_NUMBER: _builtins.int
+    clip: _builtins.bool
+    """Its latents are those of a whole clip: of the picture and of grey frames after it. Otherwise of the picture alone."""
+    drawn: _builtins.bool
+    """Its latents are drawn by the seed of the video. Otherwise they are the likeliest ones."""
+    def __init__(
+        self,
+        *,
+        clip: _builtins.bool = ...,
+        drawn: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "drawn", b"drawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PictureReading: _TypeAlias = PictureReading  # noqa: Y015
+
+@_typing.final
 class Info(_message.Message):
     """One part: a service and the model version that it serves."""
 
@@ -312,6 +371,8 @@ class Info(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    ABILITIES_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Name of the service, for example "generator"."""
     version: _builtins.str
@@ -342,6 +403,14 @@ class Info(_message.Message):
     def limits(self) -> Global___Limits:
         """What the part accepts."""
 
+    @_builtins.property
+    def abilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Ability.ValueType]:
+        """What the part makes of latents; set by generators."""
+
+    @_builtins.property
+    def picture(self) -> Global___PictureReading:
+        """How the part reads the picture that a video begins with; unset where it reads none."""
+
     def __init__(
         self,
         *,
@@ -357,10 +426,12 @@ class Info(_message.Message):
         limits: Global___Limits | None = ...,
         software: _builtins.str = ...,
         runtime: _builtins.str = ...,
+        abilities: _abc.Iterable[Global___Ability.ValueType] | None = ...,
+        picture: Global___PictureReading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

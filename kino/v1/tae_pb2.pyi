@@ -95,8 +95,14 @@ class TaeServiceEncodeRequest(_message.Message):
     VIDEO_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    CLIP_FRAMES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     delivery: _tensor_pb2.Delivery.ValueType
     """How the latents come back."""
+    clip_frames: _builtins.int
+    """Frames of the clip that the video begins, within Limits.frames: grey ones follow it. 0 for the video alone."""
+    seed: _builtins.int
+    """Draws the latents from what the video may stand for, 0 to 2^63 - 1; unset for the likeliest ones."""
     @_builtins.property
     def video(self) -> _media_pb2.Media:
         """A video or image file."""
@@ -111,13 +117,20 @@ class TaeServiceEncodeRequest(_message.Message):
         video: _media_pb2.Media | None = ...,
         frames: _tensor_pb2.Tensor | None = ...,
         delivery: _tensor_pb2.Delivery.ValueType = ...,
+        clip_frames: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "source", b"source", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "frames", b"frames", "seed", b"seed", "source", b"source", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "frames", b"frames", "source", b"source", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "clip_frames", b"clip_frames", "delivery", b"delivery", "frames", b"frames", "seed", b"seed", "source", b"source", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["video", "frames"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___TaeServiceEncodeRequest: _TypeAlias = TaeServiceEncodeRequest  # noqa: Y015
