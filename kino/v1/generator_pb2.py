@@ -28,7 +28,7 @@ from kino.v1 import progress_pb2 as kino_dot_v1_dot_progress__pb2
 from kino.v1 import tensor_pb2 as kino_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kino/v1/generator.proto\x12\x07kino.v1\x1a\x15kino/v1/encoder.proto\x1a\x12kino/v1/info.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"!\n\x1fGeneratorServiceDescribeRequest\"?\n GeneratorServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"x\n\x08Sampling\x12\x12\n\x05steps\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0clinear_steps\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\x08guidance\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x08\n\x06_stepsB\x0f\n\r_linear_stepsB\x0b\n\t_guidance\"\xd3\x03\n\x0fGenerateRequest\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12#\n\x08sampling\x18\x07 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x1d\n\x10\x63heckpoint_every\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12(\n\x0bresume_from\x18\t \x01(\x0b\x32\x13.kino.v1.Checkpoint\x12#\n\x08\x64\x65livery\x18\n \x01(\x0e\x32\x11.kino.v1.Delivery\x12\x1f\n\x12\x63heckpoint_seconds\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03\x66ps\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12 \n\x07latents\x18\r \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x0e \x01(\tB\x13\n\x11_checkpoint_everyB\x15\n\x13_checkpoint_secondsB\x06\n\x04_fps\"\x98\x01\n\x10GenerateResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12)\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x13.kino.v1.CheckpointH\x00\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x17.kino.v1.GenerateResultH\x00\x42\x07\n\x05\x65vent\"f\n\nCheckpoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\n\n\x02of\x18\x02 \x01(\x05\x12\x1c\n\x03x_t\x18\x03 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12 \n\x07history\x18\x04 \x03(\x0b\x32\x0f.kino.v1.Tensor\"o\n\x0eGenerateResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x32\xb6\x01\n\x10GeneratorService\x12_\n\x08\x44\x65scribe\x12(.kino.v1.GeneratorServiceDescribeRequest\x1a).kino.v1.GeneratorServiceDescribeResponse\x12\x41\n\x08Generate\x12\x18.kino.v1.GenerateRequest\x1a\x19.kino.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kino/v1/generator.proto\x12\x07kino.v1\x1a\x15kino/v1/encoder.proto\x1a\x12kino/v1/info.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"!\n\x1fGeneratorServiceDescribeRequest\"?\n GeneratorServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"x\n\x08Sampling\x12\x12\n\x05steps\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0clinear_steps\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\x08guidance\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x08\n\x06_stepsB\x0f\n\r_linear_stepsB\x0b\n\t_guidance\"G\n\x07\x41\x64\x61pter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x03 \x01(\tB\t\n\x07_weight\"\xf7\x03\n\x0fGenerateRequest\x12&\n\nembeddings\x18\x01 \x03(\x0b\x32\x12.kino.v1.Embedding\x12)\n\runconditional\x18\x02 \x03(\x0b\x32\x12.kino.v1.Embedding\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12#\n\x08sampling\x18\x07 \x01(\x0b\x32\x11.kino.v1.Sampling\x12\x1d\n\x10\x63heckpoint_every\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12(\n\x0bresume_from\x18\t \x01(\x0b\x32\x13.kino.v1.Checkpoint\x12#\n\x08\x64\x65livery\x18\n \x01(\x0e\x32\x11.kino.v1.Delivery\x12\x1f\n\x12\x63heckpoint_seconds\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03\x66ps\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12 \n\x07latents\x18\r \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x0e \x01(\t\x12\"\n\x08\x61\x64\x61pters\x18\x0f \x03(\x0b\x32\x10.kino.v1.AdapterB\x13\n\x11_checkpoint_everyB\x15\n\x13_checkpoint_secondsB\x06\n\x04_fps\"\x98\x01\n\x10GenerateResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12)\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x13.kino.v1.CheckpointH\x00\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x17.kino.v1.GenerateResultH\x00\x42\x07\n\x05\x65vent\"f\n\nCheckpoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\n\n\x02of\x18\x02 \x01(\x05\x12\x1c\n\x03x_t\x18\x03 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12 \n\x07history\x18\x04 \x03(\x0b\x32\x0f.kino.v1.Tensor\"o\n\x0eGenerateResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x32\xb6\x01\n\x10GeneratorService\x12_\n\x08\x44\x65scribe\x12(.kino.v1.GeneratorServiceDescribeRequest\x1a).kino.v1.GeneratorServiceDescribeResponse\x12\x41\n\x08Generate\x12\x18.kino.v1.GenerateRequest\x1a\x19.kino.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +41,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATORSERVICEDESCRIBERESPONSE']._serialized_end=223
   _globals['_SAMPLING']._serialized_start=225
   _globals['_SAMPLING']._serialized_end=345
-  _globals['_GENERATEREQUEST']._serialized_start=348
-  _globals['_GENERATEREQUEST']._serialized_end=815
-  _globals['_GENERATERESPONSE']._serialized_start=818
-  _globals['_GENERATERESPONSE']._serialized_end=970
-  _globals['_CHECKPOINT']._serialized_start=972
-  _globals['_CHECKPOINT']._serialized_end=1074
-  _globals['_GENERATERESULT']._serialized_start=1076
-  _globals['_GENERATERESULT']._serialized_end=1187
-  _globals['_GENERATORSERVICE']._serialized_start=1190
-  _globals['_GENERATORSERVICE']._serialized_end=1372
+  _globals['_ADAPTER']._serialized_start=347
+  _globals['_ADAPTER']._serialized_end=418
+  _globals['_GENERATEREQUEST']._serialized_start=421
+  _globals['_GENERATEREQUEST']._serialized_end=924
+  _globals['_GENERATERESPONSE']._serialized_start=927
+  _globals['_GENERATERESPONSE']._serialized_end=1079
+  _globals['_CHECKPOINT']._serialized_start=1081
+  _globals['_CHECKPOINT']._serialized_end=1183
+  _globals['_GENERATERESULT']._serialized_start=1185
+  _globals['_GENERATERESULT']._serialized_end=1296
+  _globals['_GENERATORSERVICE']._serialized_start=1299
+  _globals['_GENERATORSERVICE']._serialized_end=1481
 # @@protoc_insertion_point(module_scope)

@@ -107,6 +107,40 @@ class Sampling(_message.Message):
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
+class Adapter(_message.Message):
+    """A change of the model that was trained apart from it, and how strongly it applies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of its version, one of Info.adapters."""
+    weight: _builtins.float
+    """Factor of the change, within Limits.adapter_weight; unset for 1."""
+    digest: _builtins.str
+    """SHA-256 of the version, as Info.adapters tells it; refused where the name stands for another one by now. Empty to
+    take the one that there is.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "digest", b"digest", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___Adapter: _TypeAlias = Adapter  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     """What to generate."""
 
@@ -126,6 +160,7 @@ class GenerateRequest(_message.Message):
     FPS_FIELD_NUMBER: _builtins.int
     LATENTS_FIELD_NUMBER: _builtins.int
     LATENT_SPACE_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """Frames of the video, within Limits.frames; 1 is an image."""
     height: _builtins.int
@@ -174,6 +209,12 @@ class GenerateRequest(_message.Message):
         latent frame, or with those of the whole clip. Unset for a video of the text alone.
         """
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adapter]:
+        """Changes of the model for this request alone, each once, as many as Limits.adapters says; their order decides the
+        last bits.
+        """
+
     def __init__(
         self,
         *,
@@ -191,10 +232,11 @@ class GenerateRequest(_message.Message):
         fps: _builtins.float | None = ...,
         latents: _tensor_pb2.Tensor | None = ...,
         latent_space: _builtins.str = ...,
+        adapters: _abc.Iterable[Global___Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "fps", b"fps", "latents", b"latents", "resume_from", b"resume_from", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "fps", b"fps", "frames", b"frames", "height", b"height", "latent_space", b"latent_space", "latents", b"latents", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_checkpoint_seconds", b"_checkpoint_seconds", "_fps", b"_fps", "adapters", b"adapters", "checkpoint_every", b"checkpoint_every", "checkpoint_seconds", b"checkpoint_seconds", "delivery", b"delivery", "embeddings", b"embeddings", "fps", b"fps", "frames", b"frames", "height", b"height", "latent_space", b"latent_space", "latents", b"latents", "resume_from", b"resume_from", "sampling", b"sampling", "seed", b"seed", "unconditional", b"unconditional", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__checkpoint_every: _TypeAlias = _typing.Literal["checkpoint_every"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every"]  # noqa: Y015

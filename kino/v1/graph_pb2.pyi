@@ -383,6 +383,7 @@ class TextToVideo(_message.Message):
     VERBATIM_FIELD_NUMBER: _builtins.int
     SILENT_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -409,6 +410,10 @@ class TextToVideo(_message.Message):
     def sampling(self) -> _generator_pb2.Sampling:
         """How the flow is integrated."""
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[_generator_pb2.Adapter]:
+        """Changes of the generator for this one alone, one each of its Info.adapters."""
+
     def __init__(
         self,
         *,
@@ -423,10 +428,11 @@ class TextToVideo(_message.Message):
         verbatim: _builtins.bool = ...,
         silent: _builtins.bool = ...,
         quality: Global___Quality.ValueType = ...,
+        adapters: _abc.Iterable[_generator_pb2.Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "quality", b"quality", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "adapters", b"adapters", "aspect", b"aspect", "fps", b"fps", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "quality", b"quality", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
@@ -460,6 +466,7 @@ class TextToImage(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -478,6 +485,10 @@ class TextToImage(_message.Message):
     def sampling(self) -> _generator_pb2.Sampling:
         """How the flow is integrated."""
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[_generator_pb2.Adapter]:
+        """Changes of the generator for this one alone, one each of its Info.adapters."""
+
     def __init__(
         self,
         *,
@@ -488,10 +499,11 @@ class TextToImage(_message.Message):
         seed: _builtins.int | None = ...,
         sampling: _generator_pb2.Sampling | None = ...,
         verbatim: _builtins.bool = ...,
+        adapters: _abc.Iterable[_generator_pb2.Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "aspect", b"aspect", "pixels", b"pixels", "sampling", b"sampling", "seed", b"seed", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "aspect", b"aspect", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "adapters", b"adapters", "aspect", b"aspect", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "size", b"size", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -675,6 +687,7 @@ class ImageToVideo(_message.Message):
     SILENT_FIELD_NUMBER: _builtins.int
     ASPECT_FIELD_NUMBER: _builtins.int
     PIXELS_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to show: not blank, no control characters, within the rewriter's Limits.prompt_bytes."""
     negative_prompt: _builtins.str
@@ -705,6 +718,10 @@ class ImageToVideo(_message.Message):
     def pixels(self) -> _info_pb2.Size:
         """A size in pixels."""
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[_generator_pb2.Adapter]:
+        """Changes of the generator for this one alone, one each of its Info.adapters."""
+
     def __init__(
         self,
         *,
@@ -720,10 +737,11 @@ class ImageToVideo(_message.Message):
         silent: _builtins.bool = ...,
         aspect: _builtins.str = ...,
         pixels: _info_pb2.Size | None = ...,
+        adapters: _abc.Iterable[_generator_pb2.Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "aspect", b"aspect", "fps", b"fps", "image", b"image", "pixels", b"pixels", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "size", b"size", "source_guidance", b"source_guidance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "aspect", b"aspect", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "source_guidance", b"source_guidance", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_seconds", b"_seconds", "_seed", b"_seed", "_source_guidance", b"_source_guidance", "adapters", b"adapters", "aspect", b"aspect", "fps", b"fps", "image", b"image", "negative_prompt", b"negative_prompt", "pixels", b"pixels", "prompt", b"prompt", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "silent", b"silent", "size", b"size", "source_guidance", b"source_guidance", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015

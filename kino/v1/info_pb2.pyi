@@ -252,6 +252,8 @@ class Limits(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
+    ADAPTER_WEIGHT_FIELD_NUMBER: _builtins.int
     size_multiple: _builtins.int
     """Height and width must be whole multiples of this many pixels; 0 where they are not taken."""
     @_builtins.property
@@ -302,6 +304,14 @@ class Limits(_message.Message):
     def source_guidance(self) -> Global___FloatRange:
         """How closely an edit keeps to its source; 1 is no more than the model does by itself."""
 
+    @_builtins.property
+    def adapters(self) -> Global___IntRange:
+        """Adapters of one request."""
+
+    @_builtins.property
+    def adapter_weight(self) -> Global___FloatRange:
+        """Factor of an adapter's change."""
+
     def __init__(
         self,
         *,
@@ -318,10 +328,12 @@ class Limits(_message.Message):
         queue: Global___IntRange | None = ...,
         seconds: Global___FloatRange | None = ...,
         source_guidance: Global___FloatRange | None = ...,
+        adapters: Global___IntRange | None = ...,
+        adapter_weight: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,6 +366,32 @@ class PictureReading(_message.Message):
 Global___PictureReading: _TypeAlias = PictureReading  # noqa: Y015
 
 @_typing.final
+class AdapterVersion(_message.Message):
+    """An adapter that a request may name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of its version, or an alias."""
+    digest: _builtins.str
+    """SHA-256 of the version (its manifest), lower-case hexadecimal."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdapterVersion: _TypeAlias = AdapterVersion  # noqa: Y015
+
+@_typing.final
 class Info(_message.Message):
     """One part: a service and the model version that it serves."""
 
@@ -373,6 +411,7 @@ class Info(_message.Message):
     RUNTIME_FIELD_NUMBER: _builtins.int
     ABILITIES_FIELD_NUMBER: _builtins.int
     PICTURE_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Name of the service, for example "generator"."""
     version: _builtins.str
@@ -411,6 +450,10 @@ class Info(_message.Message):
     def picture(self) -> Global___PictureReading:
         """How the part reads the picture that a video begins with; unset where it reads none."""
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdapterVersion]:
+        """Adapters that were made for this version, as the registry holds them now."""
+
     def __init__(
         self,
         *,
@@ -428,10 +471,11 @@ class Info(_message.Message):
         runtime: _builtins.str = ...,
         abilities: _abc.Iterable[Global___Ability.ValueType] | None = ...,
         picture: Global___PictureReading | None = ...,
+        adapters: _abc.Iterable[Global___AdapterVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "adapters", b"adapters", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
