@@ -47,7 +47,7 @@ test: $(STAMP) ## run the default test suite
 	$(BIN)/pytest -q -n 2 --dist loadscope
 
 binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
-	$(BIN)/python -m tests.cluster.binaries
+	$(BIN)/python -m tests.cluster.binaries minio helm
 
 test-models: $(STAMP) ## judge what the shipped weights make, through every service (minutes)
 	$(BIN)/pytest -q -m models
