@@ -9,7 +9,7 @@ from pathlib import Path
 from kino.cli_graph import connect
 from kino.cli_view import as_json, print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
-from kino.manifest import Manifest
+from kino.manifest import Manifest, Parent
 from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
 from kino.v1.info_pb2 import Info, Limits
 
@@ -45,7 +45,7 @@ async def show(given: argparse.Namespace) -> int:
         return 0
     facts = {"component": manifest.component, "version": manifest.version, "aliases": " ".join(aliases)}
     facts |= {"family": manifest.family, "preset": manifest.preset, "digest": manifest.digest}
-    facts |= {"recipe": manifest.recipe, "parent": manifest.parent}
+    facts |= {"recipe": manifest.recipe, "data": manifest.data, "parent": _told(manifest.parent)}
     facts |= {"git revision": manifest.git_revision, "created": manifest.created, "latent": manifest.spaces.latent}
     facts |= {f"text {tower}": digest for tower, digest in manifest.spaces.text.items()}
     facts |= {"vision": manifest.spaces.vision}
@@ -148,6 +148,12 @@ def _moved(given: argparse.Namespace, before: str | None, after: str) -> int:
         was = f", was {before}" if before else ""
         print(f"{given.component}: {given.alias} is {after}{was}")
     return 0
+
+
+def _told(parent: Parent) -> str:
+    """Return a parent in one line, for example "dit/mini-2 (dit_mini_tuned) sha256 9939..."; empty for none."""
+    name = f"{parent.component}/{parent.version}" if parent.version else f"{parent.component}, not published"
+    return f"{name} ({parent.recipe}) sha256 {parent.digest}" if parent.component else ""
 
 
 def _show_published(given: argparse.Namespace, registry: Registry) -> None:

@@ -26,6 +26,23 @@ class Spaces:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """What a version's training began with.
+
+    Args:
+        component: the network, empty where training began anew.
+        version: under which it was published; empty where it was a stage on the way and never was.
+        recipe: its training run.
+        digest: SHA-256 of its weights as a version has them: `model.safetensors`.
+    """
+
+    component: str = ""
+    version: str = ""
+    recipe: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One version of one component.
 
@@ -40,7 +57,8 @@ class Manifest:
         recipe: name of the training run; random weights have none.
         git_revision: of the code that made it.
         created: time of publication, ISO 8601 in UTC.
-        parent: the version whose weights training began with, empty where there was none.
+        parent: whose weights training began with.
+        data: digest of what it was trained on, as `training.lineage` computes it; empty where nobody has said.
     """
 
     component: str
@@ -54,7 +72,8 @@ class Manifest:
     recipe: str = ""
     git_revision: str = ""
     created: str = ""
-    parent: str = ""
+    parent: Parent = field(default_factory=Parent)
+    data: str = ""
 
     @property
     def digest(self) -> str:
@@ -72,20 +91,28 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the manifest that a file holds.
+        """Return the manifest that a file holds; one from before lineage was written says nothing of it.
 
         Raises:
             ValueError: it is no JSON, or lacks a field, has one too many or one of another type.
         """
-        values = _checked(cls, json.loads(text), "manifest")
+        values = _checked(cls, _with_lineage(json.loads(text)), "manifest")
         values["spaces"] = Spaces(**_checked(Spaces, values["spaces"], "spaces"))
+        values["parent"] = Parent(**_checked(Parent, values["parent"], "parent"))
         for name in ("digests", "metrics"):
             _check_values(name, values[name], str if name == "digests" else float)
         _check_values("spaces.text", values["spaces"].text, str)
         return cls(**values)
 
 
-def _checked(kind: type[Manifest] | type[Spaces], values: object, where: str) -> dict[str, Any]:
+def _with_lineage(values: object) -> object:
+    """Return the record with what manifests lacked whose `parent` was an empty text and which had no `data`."""
+    if isinstance(values, dict) and "data" not in values and values.get("parent") == "":
+        return {**values, "parent": asdict(Parent()), "data": ""}
+    return values
+
+
+def _checked(kind: type[Manifest] | type[Spaces] | type[Parent], values: object, where: str) -> dict[str, Any]:
     """Return the fields of a record after a look at their names and types."""
     if not isinstance(values, dict):
         raise ValueError(f"{where} is {values!r:.80}, must be an object")

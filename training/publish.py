@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kino import weights
 from kino.manifest import Manifest, Spaces
@@ -30,6 +30,7 @@ from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint, export
 from training.data import open_pool, to_signed
+from training.lineage import data_digest, parent_of, published_state
 from training.objectives.captions import tower_tokenizer
 from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
 from training.objectives.rewriter import rewriter_tokenizer
@@ -39,20 +40,6 @@ from training.objectives.wishes import plain_grammar
 from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
 from training.recipe import Recipe
 from training.recipes import RECIPES
-
-PREFIXES = {
-    "tae": "",
-    "dit": "dit.",
-    "editor": "",
-    "rewriter": "",
-    "codec": "",
-    "vision": "vision.",
-    "audio": "audio.",
-    "upsampler": "",
-    "identity": "identity.",
-    "personalizer": "personalizer.",
-}
-"""Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 
 Network = TAE | DiT | LanguageModel | Codec | Vision | Identity | AudioDit | Upsampler | Tower
 
@@ -106,12 +93,10 @@ def network(component: str, preset: Preset) -> Network:
 
 
 def trained_network(recipe: Recipe, runs: Path) -> Network:
-    """The component of a run with its averaged weights; the parts that only training needs are left out."""
+    """The component of a run with its averaged weights."""
     preset = PRESETS[recipe.settings.preset]
-    prefix = PREFIXES.get(recipe.component, "tower.")
-    state: dict[str, Tensor] = checkpoint.load(runs / recipe.name)["average"]
     module = network(recipe.component, preset)
-    module.load_state_dict({name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)})
+    module.load_state_dict(published_state(recipe, runs))
     if isinstance(module, TAE):
         assert isinstance(recipe.settings, TaeSettings)
         set_latent_statistics(module, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
@@ -147,6 +132,8 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
             recipe=recipe.name,
             git_revision=git_revision(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            parent=parent_of(recipe, runs, registry),
+            data=data_digest(recipe),
         )
         return registry.publish(manifest, files)
 

@@ -6,11 +6,20 @@ from typing import Any
 import pytest
 
 from kino import cli
-from kino.manifest import Manifest, Spaces
+from kino.manifest import Manifest, Parent, Spaces
 from kino.registry import Registry
 
 MANIFEST = Manifest(
-    "tae", "1", "mini", {}, metrics={"psnr": 28.5}, recipe="tae_mini", git_revision="abc", created="2026-01-01"
+    "tae",
+    "1",
+    "mini",
+    {},
+    metrics={"psnr": 28.5},
+    recipe="tae_mini",
+    git_revision="abc",
+    created="2026-01-01",
+    parent=Parent("tae", "0", "tae_first", "ab12"),
+    data="cd34",
 )
 
 
@@ -71,8 +80,17 @@ def test_a_version_is_shown_with_its_lineage(
     facts = dict(line.split(maxsplit=1) for line in shown.splitlines() if " " in line)
     assert (facts["version"], facts["aliases"].strip(), facts["recipe"].strip()) == ("3", "production", "tae_mini")
     assert (facts["psnr"].strip(), facts["git"].split()) == ("28.5", ["revision", "abc"])
+    assert (facts["data"].strip(), facts["parent"].strip()) == ("cd34", "tae/0 (tae_first) sha256 ab12")
     found = run(capsys, "show", "tae", "3", "--models", place, "--json")
     assert (found["digest"], found["aliases"]) == (registry.resolve("tae", "3").digest, ["production"])
+
+
+def test_a_parent_that_was_never_published_is_told_by_its_run(
+    registry: Registry, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(registry, tmp_path, "dit", "a", parent=Parent("dit", "", "dit_first", "ab12"))
+    shown = run(capsys, "show", "dit", "a", "--models", place)
+    assert "dit, not published (dit_first) sha256 ab12\n" in shown
 
 
 def test_all_versions_are_listed(registry: Registry, place: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kino.manifest import Manifest, Spaces
+from kino.manifest import Manifest, Parent, Spaces
 
 MANIFEST = Manifest(
     component="dit",
@@ -17,13 +17,23 @@ MANIFEST = Manifest(
     recipe="dit_mini",
     git_revision="0123abc",
     created="2026-01-02T03:04:05Z",
-    parent="mini-0",
+    parent=Parent("dit", "mini-0", "dit_mini_joint", "ee"),
+    data="ff",
 )
 
 
 def test_the_file_gives_back_the_manifest() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
     assert json.loads(MANIFEST.to_json())["spaces"] == {"latent": "aa", "text": {"ul2": "bb"}, "vision": "cc"}
+
+
+def test_a_manifest_from_before_lineage_was_written_says_nothing_of_it() -> None:
+    values = json.loads(MANIFEST.to_json())
+    del values["data"]
+    found = Manifest.from_json(json.dumps(values | {"parent": ""}))
+    assert found == replace(MANIFEST, parent=Parent(), data="")
+    with pytest.raises(ValueError, match=r"extra fields \(data\)"):
+        Manifest.from_json(json.dumps(values))
 
 
 def test_the_digest_is_of_what_the_version_computes() -> None:
@@ -70,6 +80,8 @@ def test_a_figure_that_is_no_number_is_not_written() -> None:
         ({"digests": {"model.safetensors": 5}}, "digests.model.safetensors is 5, must be text"),
         ({"metrics": {"loss": "low"}}, "metrics.loss is 'low', must be a number"),
         ({"spaces": {"latent": "", "vision": ""}}, r"extra fields \(text\)"),
+        ({"parent": "mini-0"}, "parent is 'mini-0', must be an object"),
+        ({"parent": {"component": "dit"}}, r"parent is without or with extra fields \(digest, recipe, version\)"),
         ({"spaces": {"latent": "", "text": {"ul2": 1}, "vision": ""}}, "spaces.text.ul2 is 1, must be text"),
     ],
 )

@@ -1,0 +1,81 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kino.manifest import Manifest, Parent
+from kino.registry import WEIGHTS_FILE, Registry
+from training import checkpoint, lineage
+from training.lineage import data_digest, parent_of, published_state
+from training.objectives.dit import DitSettings
+from training.people import PeopleSet
+from training.recipes import RECIPES
+
+TUNED = RECIPES["dit_mini_tuned"]
+
+
+def changed(**fields: object) -> str:
+    assert isinstance(TUNED.settings, DitSettings)
+    return data_digest(replace(TUNED, settings=replace(TUNED.settings, **fields)))  # type: ignore[arg-type]
+
+
+def test_the_data_of_a_recipe_has_one_digest_everywhere() -> None:
+    assert data_digest(TUNED) == "297d4ad389b9f8c2139b4eeef0945eea57b5e816c66933cd7adef1d041ea285b"
+    assert len({data_digest(recipe) for recipe in RECIPES.values()}) == len(RECIPES)
+
+
+def test_how_a_network_learns_is_no_part_of_its_data() -> None:
+    same = [
+        data_digest(replace(TUNED, name="other", steps=1, matrix_rate=1.0, storage="int8")),
+        changed(start=None, align_layer=1, align_weight=0.0, object_weight=1.0, layers=3, pruned=1),
+    ]
+    assert set(same) == {data_digest(TUNED)}
+
+
+def test_what_is_drawn_and_how_it_is_mixed_is_the_data() -> None:
+    assert isinstance(TUNED.settings, DitSettings)
+    stills = TUNED.settings.stills
+    others = [
+        data_digest(replace(TUNED, seed=1)),
+        changed(stills=replace(stills, seed=1)),
+        changed(stills=replace(stills, split="held_out")),
+        changed(stills=replace(stills, count=stills.count + 1)),
+        changed(stills=PeopleSet(stills.split, stills.count, frames=1)),
+        changed(still_share=0.2),
+        changed(caption_drop=0.2),
+    ]
+    assert len({data_digest(TUNED), *others}) == len(others) + 1
+
+
+def test_another_word_of_the_world_is_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = data_digest(TUNED)
+    monkeypatch.setitem(lineage._WORLD, "colours", (*lineage._WORLD["colours"], "gold"))
+    assert data_digest(TUNED) != before
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """The run that the tuned generator starts from, of two tensors."""
+    average = {"dit.patch_out.weight": torch.eye(2), "readout.weight": torch.ones(2, 2)}
+    checkpoint.save(tmp_path / "dit_mini_pruned", {"average": average})
+    return tmp_path
+
+
+def test_what_only_training_needs_is_not_published(runs: Path) -> None:
+    assert list(published_state(RECIPES["dit_mini_pruned"], runs)) == ["patch_out.weight"]
+
+
+def test_a_parent_is_named_by_its_weights_and_by_the_version_that_has_them(runs: Path, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    found = parent_of(TUNED, runs, registry)
+    assert (found.component, found.version, found.recipe) == ("dit", "", "dit_mini_pruned")
+    lineage.weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": torch.eye(2)}, "bf16")
+    for version, path in (("other", Path(__file__)), ("pruned-1", tmp_path / WEIGHTS_FILE)):
+        published = registry.publish(Manifest("dit", version, "mini", {}), {WEIGHTS_FILE: path})
+    assert parent_of(TUNED, runs, registry) == replace(found, version="pruned-1")
+    assert found.digest == published.digests[WEIGHTS_FILE]
+
+
+def test_a_run_that_begins_anew_has_no_parent(tmp_path: Path) -> None:
+    assert parent_of(RECIPES["tae_mini"], tmp_path, Registry(tmp_path)) == Parent()

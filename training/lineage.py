@@ -1,0 +1,100 @@
+"""Where a published version comes from: a digest of the data that its run saw, and the run that it went on from."""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kino import weights
+from kino.manifest import Parent
+from kino.registry import WEIGHTS_FILE, Registry
+from training import checkpoint
+from training.objectives import wishes
+from training.recipe import Recipe
+from training.recipes import RECIPES
+from training.world import scene
+
+PREFIXES = {
+    "tae": "",
+    "dit": "dit.",
+    "editor": "",
+    "rewriter": "",
+    "codec": "",
+    "vision": "vision.",
+    "audio": "audio.",
+    "upsampler": "",
+    "identity": "identity.",
+    "personalizer": "personalizer.",
+}
+"""Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
+_WISHES = Path(wishes.__file__).with_suffix(".toml")
+_WORLD = {
+    "objects": scene.OBJECTS,
+    "characters": scene.CHARACTERS,
+    "colours": scene.COLOURS,
+    "motions": scene.MOTIONS,
+    "places": scene.PLACES,
+    "cameras": scene.CAMERAS + scene.TILTS,
+    "relations": scene.RELATIONS,
+    "styles": scene.STYLES,
+    "people": (scene.SKINS, scene.HAIR_COLOURS, scene.HAIR_CUTS),
+}
+_NOT_DATA = frozenset(
+    ["preset", "start", "pruned", "layers", "decoder_layers", "align_layer", "latent_noise", "outlier_deviations"]
+)
+"""Settings that say how to learn, besides all that end in "_weight"; any other says what is learned from."""
+
+
+def data_digest(recipe: Recipe) -> str:
+    """SHA-256 of what a run is trained on: the world's words, the seed, and the settings that choose and mix its data.
+
+    It is of parameters and not of code or pixels: whoever has the recipe gets the same digest, on any machine.
+    """
+    chosen = {name: value for name, value in _plain(recipe.settings).items() if _is_data(name)}
+    said = {"world": _plain(_WORLD), "seed": recipe.seed, "data": chosen}
+    if recipe.component == "rewriter":
+        said["words"] = hashlib.sha256(_WISHES.read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def start_of(recipe: Recipe) -> str:
+    """The run whose averaged weights a recipe begins with, empty where it begins anew."""
+    return getattr(recipe.settings, "start", None) or ""
+
+
+def published_state(recipe: Recipe, runs: Path) -> dict[str, Tensor]:
+    """Averaged weights of a run's component; the parts that only training needs are left out."""
+    prefix = PREFIXES.get(recipe.component, "tower.")
+    state: dict[str, Tensor] = checkpoint.load(runs / recipe.name)["average"]
+    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}
+
+
+def parent_of(recipe: Recipe, runs: Path, registry: Registry) -> Parent:
+    """The run that a recipe went on from, and the version it was published as, if it was."""
+    start = RECIPES.get(start_of(recipe))
+    if start is None:
+        return Parent()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / WEIGHTS_FILE
+        weights.save_state(path, published_state(start, runs), start.storage)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = (registry.resolve(start.component, version) for version in registry.versions(start.component))
+    version = next((manifest.version for manifest in found if manifest.digests.get(WEIGHTS_FILE) == digest), "")
+    return Parent(start.component, version, start.name, digest)
+
+
+def _is_data(name: str) -> bool:
+    return name not in _NOT_DATA and not name.endswith("_weight")
+
+
+def _plain(value: Any) -> Any:
+    """Settings as JSON knows them, each record with the name of its kind."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
