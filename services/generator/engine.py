@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kino import flow
+from kino.adapters import Chosen
 from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
 from kino.devices import reserve
 from kino.limits import Defaults
@@ -17,6 +18,7 @@ from kino.presets import Preset
 from kino.registry import Registry
 from kino.shapes import Clips
 from kino.weights import open_network
+from services.generator.adapters import ADAPTER_BYTES, Adapters, active
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Task:
         linear_steps: of the schedule to follow, at least `steps`; the preset's own is raised to that.
         start: the state to go on from; None to begin at noise.
         fps: frames per second that the video is meant for; our own model is told of them in the text.
+        adapters: what changes the model, in this order.
     """
 
     embeddings: Rows
@@ -43,6 +46,7 @@ class Task:
     guidance: float | None = None
     start: State | None = None
     fps: float | None = None
+    adapters: tuple[Chosen, ...] = ()
 
 
 class Engine(Protocol):
@@ -86,15 +90,25 @@ class GeneratorEngine:
         preset: name of the row; one of random weights needs no registry.
         version: model version or alias in the registry.
         device: as torch names it.
+        adapter_bytes: most bytes of adapters.
     """
 
-    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        preset: str,
+        version: str,
+        registry: Registry,
+        device: str = "cpu",
+        adapter_bytes: int = ADAPTER_BYTES,
+    ) -> None:
         self.device = torch.device(device)
         self.preset: Preset
         self.manifest, self.preset, self.network = open_network(
             "dit", preset, version, registry, lambda row: DiT(row.dit)
         )
         self.network.to(self.device)
+        networks = {"transformer": self.network}
+        self.adapters = Adapters(networks, self.manifest, registry, self.device, adapter_bytes)
         self.clips = self.preset.video.clips(self.preset.dit.latent_channels)
         self.text_shapes: Mapping[str, tuple[int, int]] = self.preset.text_shapes
         self.defaults = Defaults(**asdict(self.preset.sampler))
@@ -108,15 +122,21 @@ class GeneratorEngine:
         if how.guidance != 1:
             texts.insert(0, checked_rows("unconditional", task.unconditional, towers))
         start = beginning(task.start, task.seed, how.steps, config.latent_channels, grid)
-        reserve(needed_bytes(config, grid.tokens, texts), self.device, f"a clip of {grid.tokens} tokens")
-        return self._sample(start, how, texts)
+        needed = needed_bytes(config, grid.tokens, texts) + self.adapters.check(task.adapters)
+        reserve(needed, self.device, f"a clip of {grid.tokens} tokens")
+        return self._sample(start, how, texts, task.adapters)
 
     @torch.inference_mode()
-    def _sample(self, start: State, how: Schedule, texts: Sequence[Rows]) -> Iterator[State]:
-        reading = self.network.read(batch(texts, self.preset.dit, self.device))
+    def _sample(
+        self, start: State, how: Schedule, texts: Sequence[Rows], adapters: Sequence[Chosen]
+    ) -> Iterator[State]:
+        changes = self.adapters.open(adapters)
+        with active(changes):
+            reading = self.network.read(batch(texts, self.preset.dit, self.device))
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), reading)
+            with active(changes):
+                v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), reading)
             return v if len(texts) == 1 else flow.guide(v[:1], v[1:], how.guidance)
 
         yield from states(predict, start, how.times, self.device)

@@ -15,6 +15,7 @@ from kino.parts import Parts
 from kino.registry import Registry
 from kino.shapes import Grid
 from kino.validate import MAX_SEED
+from services.generator.adapters import ADAPTER_BYTES, Adapters, active
 from services.generator.engine import Task
 from services.generator.families.denoiser import Denoiser, Order
 from services.generator.families.solver import Solver, solver
@@ -26,12 +27,21 @@ class PublishedEngine:
     Args:
         family: its denoiser.
         device: as torch names it.
+        adapter_bytes: most bytes of adapters.
     """
 
-    def __init__(self, family: type[Denoiser], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        family: type[Denoiser],
+        manifest: Manifest,
+        registry: Registry,
+        device: str = "cpu",
+        adapter_bytes: int = ADAPTER_BYTES,
+    ) -> None:
         self.manifest, self.device = manifest, torch.device(device)
         self.parts = Parts(manifest, registry)
         self.denoiser = family(self.parts, self.device)
+        self.adapters = Adapters(self.denoiser.networks, manifest, registry, self.device, adapter_bytes)
         assert self.parts.settings.sampling is not None
         sampling = self.parts.settings.sampling
         self.clips = self.denoiser.clips
@@ -50,7 +60,7 @@ class PublishedEngine:
             )
         order = self._order(task, grid)
         extent = self.denoiser.extent(grid)
-        needed = self.denoiser.needed_bytes(order)
+        needed = self.denoiser.needed_bytes(order) + self.adapters.check(task.adapters)
         reserve(needed, self.device, f"a clip of {extent.t} x {extent.h} x {extent.w} latents")
         return self._sample(task, self._start(task.start, steps, extent), steps, order, extent)
 
@@ -60,7 +70,9 @@ class PublishedEngine:
         denoiser.set_times(scheduler, steps, order.grid)
         generator = torch.Generator().manual_seed(task.seed)
         x_t = denoiser.kept(denoiser.noise(extent, generator).to(self.device))
-        run, predict = solver(scheduler, generator), denoiser.predictor(order)
+        run, changes = solver(scheduler, generator), self.adapters.open(task.adapters)
+        with active(changes):
+            predict = denoiser.predictor(order)
         if start is not None:
             history = [denoiser.arrange(self._tensor(array)) for array in start.history]
             nothing = torch.zeros_like(x_t, dtype=denoiser.predicts or denoiser.dtype)
@@ -68,7 +80,9 @@ class PublishedEngine:
             x_t = denoiser.arrange(self._tensor(start.x_t)).to(typed)
         for index in range(start.step if start else 0, steps):
             time = run.times[index].to(self.device)
-            x_t = denoiser.kept(run.step(index, predict(x_t, time), x_t))
+            with active(changes):
+                prediction = predict(x_t, time)
+            x_t = denoiser.kept(run.step(index, prediction, x_t))
             state = self._state(index + 1, steps, x_t, run, extent.t - order.grid.t)
             if not np.isfinite(state.x_t).all():
                 raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")

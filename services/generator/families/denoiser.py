@@ -62,6 +62,11 @@ class Denoiser(ABC):
         self.network: Any = parts.network("transformer").to(device)
 
     @property
+    def networks(self) -> dict[str, Any]:
+        """Its transformers by the names of their parts."""
+        return {"transformer": self.network}
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type of the numbers that the network takes."""
         dtype: torch.dtype = self.network.dtype

@@ -22,6 +22,10 @@ class Wan(Denoiser):
         self.boundary = 0.0 if ratio is None else ratio * parts.scheduler().config.num_train_timesteps
         self.times_tokens = bool(parts.settings.pipeline.get("expand_timesteps"))
 
+    @property
+    def networks(self) -> dict[str, Any]:
+        return super().networks | ({} if self.expert is None else {"transformer_2": self.expert})
+
     def predictor(self, order: Order) -> Predict:
         texts = [self.rows([text], "umt5")[0] for text in order.texts]
         tokens = order.grid.t * (order.grid.h // 2) * (order.grid.w // 2)
