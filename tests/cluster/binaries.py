@@ -61,7 +61,6 @@ BINARIES = {
     "minio": Binary("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"),
     "helm": Binary("helm.sh/helm/v3/cmd/helm", "v3.22.0"),
     "helm4": Binary("helm.sh/helm/v4/cmd/helm", "v4.3.1"),
-    "helm4": Binary("helm.sh/helm/v4/cmd/helm", "v4.3.1"),
     "etcd": Binary("go.etcd.io/etcd/server/v3", "v3.6.5", "kubernetes"),
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
