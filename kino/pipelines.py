@@ -3,7 +3,6 @@
 Nothing here runs code of a folder, opens a pickle, follows a link out of it, or asks the network.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,15 +14,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from kino.families import DTYPES, FAMILIES, SCHEDULERS, TOKENIZERS, Family, family_of
+from kino.folders import PICKLES, Folder
 from kino.store import DamagedError
 
 INDEX = "model_index.json"
-MAX_JSON_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
 MAX_DEPTH = 1000
 """Most layers, blocks and the like that a config may ask for; the largest published networks have a tenth of it."""
 MAX_NUMBER = 1 << 24
-PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _WEIGHTS = ("diffusion_pytorch_model", "model")
 _SHARDED = re.compile(r"-\d{5}-of-\d{5}\.safetensors")
 _TOKENIZER_FILES = (
@@ -31,7 +29,6 @@ _TOKENIZER_FILES = (
     "tokenizer_config.json", "vocab.json",
 )  # fmt: skip
 _COUNTS = re.compile(r"layers|blocks|depth")
-_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -105,44 +102,8 @@ def read_pipeline(folder: Path) -> Pipeline:
     return Pipeline(folder, family, kind, found, settings, licence, licence_file)
 
 
-class _Reader:
-    """Files of one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise ValueError(f"folder is {str(folder)!r}, must be a folder that exists")
-        self.folder, self._root = folder, folder.resolve()
-        # A snapshot in the library's cache is a folder of links into the blobs beside it.
-        cache = self._root.parent.parent if self._root.parent.name == "snapshots" else None
-        self._roots = (self._root,) if cache is None else (self._root, cache / "blobs")
-
-    def path(self, name: str) -> Path | None:
-        """The file that a name of the folder stands for, None where there is none."""
-        path = self.folder / name
-        real = path.resolve()
-        if (path.is_symlink() or path.exists()) and not any(real.is_relative_to(root) for root in self._roots):
-            raise ValueError(f"{name} is a link to {str(real)!r}, must lie in the folder")
-        return real if real.is_file() else None
-
-    def json(self, name: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-        path = self.path(name)
-        if path is None:
-            raise ValueError(f"folder is {str(self.folder)!r}, must hold {name}")
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ValueError(f"{name} is {size} bytes long, must be at most {max_bytes}")
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name} is no JSON ({error}), must be an object") from error
-        if not isinstance(found, dict):
-            raise ValueError(f"{name} is {found!r:.80}, must be an object")
-        code = next((key for key in _CODE if found.get(key)), None)
-        if code is not None:
-            raise ValueError(
-                f"{code} of {name} is {found[code]!r:.80}, must be left out: code of a folder is never run"
-            )
-        return found
+class _Reader(Folder):
+    """Parts of one folder."""
 
     def network(self, name: str, index: Mapping[str, Any], kinds: tuple[str, ...], is_optional: bool) -> Part | None:
         """A part with weights, None where it may be missing and is."""
@@ -154,7 +115,7 @@ class _Reader:
         _check_bounds(config, config_name)
         if config.get("quantization_config"):
             raise ValueError(f"quantization_config of {config_name} is given, must be left out: weights as trained")
-        files = {config_name: self._real(config_name)} | self._weights(name)
+        files = {config_name: self.real(config_name)} | self._weights(name)
         return Part(name, kind, files, _dtype(files))
 
     def tokenizer(self, name: str, index: Mapping[str, Any]) -> Part:
@@ -177,29 +138,16 @@ class _Reader:
         name = "scheduler/scheduler_config.json"
         kind = _kind("scheduler", index, SCHEDULERS)
         _check_bounds(self.json(name), name)
-        return Part("scheduler", kind, {name: self._real(name)})
-
-    def licence(self) -> tuple[str, Path | None]:
-        """The name of a licence, and its file where there is one."""
-        for path in sorted(self.folder.glob("LICENSE*")) + sorted(self.folder.glob("LICENCE*")):
-            real = self.path(path.name)
-            if real is not None and real.stat().st_size <= MAX_JSON_BYTES:
-                return path.name, real
-        readme = self.path("README.md")
-        if readme is not None and readme.stat().st_size <= MAX_JSON_BYTES:
-            text = readme.read_text(encoding="utf-8", errors="replace")
-            found = re.search(r"\A---\n(?:.*\n)*?license(?:_name)?: *(\S+)", text)
-            return (found[1] if found else ""), None
-        return "", None
+        return Part("scheduler", kind, {name: self.real(name)})
 
     def _weights(self, part: str) -> dict[str, Path]:
         """The safetensors files of a part: one, or the shards that its index names."""
         for stem in _WEIGHTS:
             whole, listing = f"{part}/{stem}.safetensors", f"{part}/{stem}.safetensors.index.json"
             if self.path(whole) is not None:
-                return {whole: self._real(whole)}
+                return {whole: self.real(whole)}
             if self.path(listing) is not None:
-                return {listing: self._real(listing)} | self._shards(part, listing)
+                return {listing: self.real(listing)} | self._shards(part, listing)
         held = [path.name for path in sorted((self.folder / part).glob("*"))]
         if any(name.endswith(PICKLES) for name in held):
             raise ValueError(f"weights of {part} are pickled ({', '.join(held):.80}), must be safetensors")
@@ -215,19 +163,13 @@ class _Reader:
             if "/" in name or not _SHARDED.search(name):
                 bound = "a file name that ends as -00001-of-00002.safetensors"
                 raise ValueError(f"shard of {listing} is {name!r:.80}, must be {bound}")
-            shards[f"{part}/{name}"] = self._real(f"{part}/{name}")
+            shards[f"{part}/{name}"] = self.real(f"{part}/{name}")
         for name, path in shards.items():
             listed = {tensor for tensor, place in places.items() if place == name.rpartition("/")[2]}
             held = set(tensors(path, name))
             if odd := sorted(listed ^ held):
                 raise ValueError(f"{name} is without or with extra tensors ({odd[0]:.80}), must be as {listing} says")
         return shards
-
-    def _real(self, name: str) -> Path:
-        path = self.path(name)
-        if path is None:
-            raise ValueError(f"{name} is missing, must be in the folder")
-        return path
 
 
 def tensors(path: Path, name: str) -> dict[str, tuple[str, int]]:
