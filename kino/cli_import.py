@@ -29,7 +29,7 @@ async def take(given: argparse.Namespace) -> int:
         raise InvalidArgumentError("--name", given.name, "a new name", message=str(error)) from error
     except STORE_ERRORS as error:
         raise as_kino_error(error) from error
-    abilities = made.pipeline.row.pipelines[made.pipeline.kind]
+    abilities = made.pipeline.abilities
     rows: list[dict[str, Any]] = [
         {
             "service": _SERVICES[component],

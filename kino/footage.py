@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -21,6 +22,7 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from kino.containers import OpenFile, check_decoder, film_stream, opened, packets
+from kino.images import decode_image
 from kino.media import EXACT, Codec, Frames, Limits, Source, VideoInfo, VideoWriter
 
 _UNNAMED_COLOURS = 2  # AVCOL_SPC_UNSPECIFIED
@@ -49,6 +51,17 @@ def read_video(source: Source, limits: Limits | None = None) -> tuple[Frames, Fr
     """Return all frames of a video file, uint8 [t h w c=3], and its frame rate; raises as `iter_frames`."""
     with opened(source, limits or Limits()) as file:
         return np.stack(list(_frames(file))), frame_rate(file)
+
+
+def read_media(file: BinaryIO, media_type: str, limits: Limits) -> tuple[Frames, Fraction]:
+    """Return the frames of a video, or a picture as one of them, and the frame rate, 0 of a picture.
+
+    Raises:
+        ValueError: as `iter_frames` and `kino.images.decode_image`.
+    """
+    if media_type.startswith("image/"):
+        return decode_image(file.read(), limits)[None], Fraction(0)
+    return read_video(file, limits)
 
 
 def transcode(source: Source, path: Path, codec: Codec, limits: Limits | None = None) -> VideoInfo:

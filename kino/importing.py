@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kino import parts
-from kino.families import DIT, TAE, TOWERS, Configs, Settings
+from kino.families import DIT, TAE, TOWERS, Settings
+from kino.family_clips import Configs
 from kino.manifest import Manifest, Spaces
 from kino.pipelines import Part, Pipeline, read_pipeline
 from kino.registry import Registry
@@ -18,7 +19,6 @@ from kino.weights import WeightsError
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number by its type."""
-_WIDTHS = ("d_model", "hidden_size")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str
     row = pipeline.row
     versions: dict[str, Manifest] = {}
     is_new: dict[str, bool] = {}
-    texts = {
-        tower: (entry.rows, next(configs[entry.part][key] for key in _WIDTHS if key in configs[entry.part]))
-        for tower, entry in row.towers.items()
-    }
+    texts = {tower: entry.shape(configs) for tower, entry in row.towers.items() if entry.part in configs}
     clips, sampling = row.clips(configs), row.sampling(configs)
     spaces = Spaces()
     for component in (TOWERS, TAE, DIT):
@@ -77,6 +74,7 @@ def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str
             digests = dict.fromkeys(texts, versions[TOWERS].digest)
             spaces = Spaces(latent=versions[TAE].digest, text=digests)
             settings = replace(settings, texts=texts, pipeline=pipeline.settings, clips=clips, sampling=sampling)
+            settings = replace(settings, abilities=pipeline.abilities)
         count = sum(parameters[part.name] for part in members if part.name in parameters)
         manifest = Manifest(
             component=component,
@@ -88,18 +86,20 @@ def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str
             metrics={"parameters": count},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        versions[component], is_new[component] = _publish(manifest, pipeline, members, registry)
+        files = {name: path for part in members for name, path in part.files.items()}
+        told = _card(pipeline, component), pipeline.licence_file
+        versions[component], is_new[component] = publish_once(manifest, files, registry, *told)
     counts = {component: int(manifest.metrics["parameters"]) for component, manifest in versions.items()}
     return Imported(pipeline, name, versions, is_new, counts)
 
 
 def _members(pipeline: Pipeline, component: str) -> list[Part]:
-    """The parts of a pipeline that belong to a component: the scheduler to the transformers, tokenizers to encoders."""
+    """The parts of a pipeline that belong to a component: the scheduler to the transformers, what reads to encoders."""
     names = set(pipeline.row.parts[component])
     if component == DIT:
         names.add("scheduler")
     if component == TOWERS:
-        names |= {name for name in pipeline.parts if name.startswith("tokenizer")}
+        names |= {name for name in pipeline.parts if name.startswith(("tokenizer", "image_processor"))}
     return [part for name, part in sorted(pipeline.parts.items()) if name in names]
 
 
@@ -129,9 +129,17 @@ def _look_over(pipeline: Pipeline) -> tuple[Configs, dict[str, int]]:
     return configs, parameters
 
 
-def _publish(manifest: Manifest, pipeline: Pipeline, members: list[Part], registry: Registry) -> tuple[Manifest, bool]:
-    """The version of a component, and whether it had to be copied."""
-    files = {name: path for part in members for name, path in part.files.items()}
+def publish_once(
+    manifest: Manifest, files: Mapping[str, Path], registry: Registry, card: str, licence: Path | None
+) -> tuple[Manifest, bool]:
+    """The version of these files, and whether it had to be copied; what is there already becomes an alias.
+
+    Args:
+        card: what people read of it; its files' digests are added.
+
+    Raises:
+        kino.registry.VersionExistsError: there is another version of the name.
+    """
     expected = replace(manifest, digests={name: digest_of_file(path) for name, path in sorted(files.items())})
     component, name = manifest.component, manifest.version
     known = {version: registry.resolve(component, version) for version in registry.versions(component)}
@@ -141,26 +149,21 @@ def _publish(manifest: Manifest, pipeline: Pipeline, members: list[Part], regist
     if name not in known and same is not None:
         registry.set_alias(component, name, same.version, registry.aliases(component).get(name))
         return same, False
+    digests = "".join(f"- {name}: {digest}\n" for name, digest in expected.digests.items())
     with tempfile.TemporaryDirectory(prefix="kino-import-") as scratch:
-        card = Path(scratch) / "card.md"
-        card.write_text(_card(pipeline, expected), encoding="utf-8")
-        files["card.md"] = card
-        if pipeline.licence_file is not None:
-            files["license.md"] = pipeline.licence_file
-        return registry.publish(manifest, files), True
+        written = Path(scratch) / "card.md"
+        written.write_text(f"{card}\n## SHA-256 of its files\n\n{digests}", encoding="utf-8")
+        beside = {"card.md": written} if licence is None else {"card.md": written, "license.md": licence}
+        return registry.publish(manifest, {**files, **beside}), True
 
 
-def _card(pipeline: Pipeline, manifest: Manifest) -> str:
-    """Model card: what was taken, and the digests by which its origin can be found again."""
+def _card(pipeline: Pipeline, component: str) -> str:
+    """Model card: what was taken."""
     lines = [
-        f"# {manifest.component} of {pipeline.kind}, imported from a pipeline folder",
+        f"# {component} of {pipeline.kind}, imported from a pipeline folder",
         "",
-        f"- Can: {', '.join(pipeline.row.pipelines[pipeline.kind])}",
+        f"- Can: {', '.join(pipeline.abilities)}",
         f"- Licence: {pipeline.licence or 'none was in the folder'}",
         "- Trained by others: their licence and their card hold",
-        "",
-        "## SHA-256 of the folder's files",
-        "",
-        *(f"- {name}: {digest}" for name, digest in manifest.digests.items()),
     ]
     return "\n".join(lines) + "\n"

@@ -138,10 +138,7 @@ def outline(folder: Path, name: str) -> Any:
     try:
         if not of_diffusers(name):
             return _outline_of_transformers(folder, name)
-        with adopted.READING:
-            kind = getattr(library(), name)
-        with torch.device("meta"):
-            network = kind.from_config(kind.load_config(folder, local_files_only=True))
+        network = blank(folder, name)
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(f"{folder.name} does not fit {name}: {error}") from error
     expected = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
@@ -159,6 +156,14 @@ def outline(folder: Path, name: str) -> Any:
     if problems:
         raise WeightsError(f"{folder.name} does not fit {name}: {'; '.join(problems[:6])}")
     return network
+
+
+def blank(folder: Path, name: str) -> Any:
+    """The network of `diffusers` that a folder's settings describe, on no device and without numbers."""
+    with adopted.READING:
+        kind = getattr(library(), name)
+    with torch.device("meta"):
+        return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
 def weight_files(folder: Path) -> list[Path]:

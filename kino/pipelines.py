@@ -13,7 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from kino.families import DTYPES, FAMILIES, SCHEDULERS, TOKENIZERS, Family, family_of
+from kino.families import DTYPES, FAMILIES, IMAGE_PROCESSORS, SCHEDULERS, TOKENIZERS, family_of
+from kino.family import Family
 from kino.folders import PICKLES, Folder
 from kino.store import DamagedError
 
@@ -74,6 +75,11 @@ class Pipeline:
         """Its family's row."""
         return FAMILIES[self.family]
 
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What it can do."""
+        return self.row.abilities(self.kind, self.settings)
+
 
 def read_pipeline(folder: Path) -> Pipeline:
     """The pipeline that lies in a folder.
@@ -95,11 +101,12 @@ def read_pipeline(folder: Path) -> Pipeline:
     parts = {name: reader.network(name, index, kinds, name in row.optional) for name, kinds in wanted.items()}
     for name in [key for key in index if key.startswith("tokenizer")]:
         parts[name] = reader.tokenizer(name, index)
-    parts["scheduler"] = reader.scheduler(index)
+    parts["scheduler"] = reader.plain("scheduler", index, SCHEDULERS, "scheduler_config.json")
+    if index.get("image_processor") not in (None, [None, None]):
+        parts["image_processor"] = reader.plain("image_processor", index, IMAGE_PROCESSORS, "preprocessor_config.json")
     settings = {name: index[name] for name in row.read if index.get(name) is not None}
-    licence, licence_file = reader.licence()
     found = {name: part for name, part in parts.items() if part is not None}
-    return Pipeline(folder, family, kind, found, settings, licence, licence_file)
+    return Pipeline(folder, family, kind, found, settings, *reader.licence())
 
 
 class _Reader(Folder):
@@ -134,11 +141,11 @@ class _Reader(Folder):
             raise ValueError(f"{name} is empty, must hold one of {', '.join(_TOKENIZER_FILES)}")
         return Part(name, kind, files)
 
-    def scheduler(self, index: Mapping[str, Any]) -> Part:
-        name = "scheduler/scheduler_config.json"
-        kind = _kind("scheduler", index, SCHEDULERS)
+    def plain(self, part: str, index: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> Part:
+        """A part of settings alone."""
+        name, kind = f"{part}/{file}", _kind(part, index, kinds)
         _check_bounds(self.json(name), name)
-        return Part("scheduler", kind, {name: self.real(name)})
+        return Part(part, kind, {name: self.real(name)})
 
     def _weights(self, part: str) -> dict[str, Path]:
         """The safetensors files of a part: one, or the shards that its index names."""

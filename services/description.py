@@ -1,11 +1,11 @@
 """What services say of themselves in the same words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
 from kino.manifest import Manifest
 from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
-from kino.v1.info_pb2 import Info, IntRange, LatentSpace, Limits, TextSpace
+from kino.v1.info_pb2 import Ability, Info, IntRange, LatentSpace, Limits, TextSpace
 from kino.validate import MAX_PROMPT_BYTES
 
 
@@ -37,6 +37,11 @@ def text_spaces(digests: Mapping[str, str], shapes: Mapping[str, tuple[int, int]
         TextSpace(tower=name, digest=digests[name], width=width, max_tokens=max_rows)
         for name, (max_rows, width) in shapes.items()
     ]
+
+
+def abilities(names: Iterable[str]) -> list["Ability.ValueType"]:
+    """Return what a part makes, by the names of `kino.family`."""
+    return [Ability.Value(f"ABILITY_{name.upper().replace(' ', '_')}") for name in names]
 
 
 def text_limits(queue: int) -> Limits:

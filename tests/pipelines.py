@@ -204,7 +204,11 @@ def _t5(kind: str) -> Any:
 
 
 def _tokenizer(closed: str = "$A </s>", max_length: int = 512) -> Any:
-    words: Tokenizer = word_tokenizer(closed=closed)
+    return tokenizer(word_tokenizer(closed=closed), max_length)
+
+
+def tokenizer(words: Tokenizer, max_length: int = 512) -> Any:
+    """A tokenizer as pipelines hold it."""
     return adopted.library().PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=max_length
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kino.adopted import is_adopted, open_tower
 from kino.exported import Runtime, place
 from kino.manifest import Manifest
+from kino.media import Frames
 from kino.models.adopted_tower import AdoptedTower, AdoptedTowerConfig
 from kino.models.text import Tower, TowerConfig
 from kino.presets import PRESETS
@@ -59,16 +60,28 @@ class Engine(Protocol):
     def states_fps(self) -> bool:
         """Whether the text says the frame rate."""
 
-    def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether a text comes with the picture that its video begins with."""
+
+    def encode(
+        self,
+        prompt: str,
+        fps: int | None = None,
+        towers: Sequence[str] = (),
+        picture: Frames | None = None,
+    ) -> Rows:
         """The embeddings of a text, float32 [n d] by tower; n is 0 where a tower has nothing to read.
 
         Args:
             prompt: empty for the text that guidance moves away from.
             fps: frame rate to state before a prompt that is not empty.
             towers: which towers to run, all of them if none is named.
+            picture: what the video begins with, uint8 [h w c=3].
 
         Raises:
-            ValueError: there is no such tower, one is named twice, or a frame rate is given where the text says none.
+            ValueError: there is no such tower, one is named twice, or a frame rate or a picture is given or missing
+                against what the models take.
         """
 
 
@@ -119,7 +132,7 @@ class EncoderEngine:
     def __init__(
         self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
     ) -> None:
-        self.preset, self.states_fps = preset, True
+        self.preset, self.states_fps, self.reads_pictures = preset, True, False
         self.manifests: dict[str, Manifest] = {}
         self.runtimes: dict[str, Runtime] = {}
         self.towers: dict[str, TextTower] = {}
@@ -155,9 +168,16 @@ class EncoderEngine:
         return sha256("".join(manifest.digest for manifest in self.manifests.values()).encode()).hexdigest()
 
     @torch.inference_mode()
-    def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
+    def encode(
+        self,
+        prompt: str,
+        fps: int | None = None,
+        towers: Sequence[str] = (),
+        picture: Frames | None = None,
+    ) -> Rows:
         """The embeddings of a text; see `Engine`."""
         check_towers(towers, self.towers)
+        check_picture(picture, self.reads_pictures)
         text = with_frame_rate(prompt, fps) if prompt and fps is not None else prompt
         rows = {}
         for name in towers or self.towers:
@@ -172,6 +192,14 @@ def check_towers(named: Sequence[str], known: Collection[str]) -> None:
             raise ValueError(f"towers is {name!r}, must be among {', '.join(known)}")
         if named.count(name) > 1:
             raise ValueError(f"towers is {name!r} twice, must be each tower at most once")
+
+
+def check_picture(picture: Frames | None, is_read: bool) -> None:
+    """Refuse a picture that nobody reads, and the lack of one that is read; raises `ValueError`."""
+    if picture is not None and not is_read:
+        raise ValueError("picture is given, must be left out: these encoders read texts alone")
+    if picture is None and is_read:
+        raise ValueError("picture is missing, must be given: these encoders read what the video begins with")
 
 
 def _open(name: str, preset: str, version: str, registry: Registry) -> tuple[Manifest, OwnTower | AdoptedTower]:

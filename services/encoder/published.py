@@ -6,8 +6,9 @@ import torch
 
 from kino.manifest import Manifest
 from kino.parts import Parts
+from kino.media import Frames
 from kino.registry import Registry
-from services.encoder.engine import Rows, Space, check_towers
+from services.encoder.engine import Rows, Space, check_picture, check_towers
 from services.encoder.families.text import Texts
 
 
@@ -34,10 +35,22 @@ class PublishedEncoder:
         return self.manifest.digest
 
     @torch.inference_mode()
-    def encode(self, prompt: str, fps: int | None = None, towers: Sequence[str] = ()) -> Rows:
+    def encode(
+        self,
+        prompt: str,
+        fps: int | None = None,
+        towers: Sequence[str] = (),
+        picture: Frames | None = None,
+    ) -> Rows:
         """The embeddings of a text; see `Engine`."""
         check_towers(towers, self.spaces)
         if fps is not None:
             raise ValueError(f"fps is {fps}, must be left out: the texts of these models say no frame rate")
-        made = self.texts.encode(prompt)
+        made = self.texts.encode(prompt) if picture is None else self.texts.encode_beside(picture, prompt)
         return {name: made[name].float().cpu().numpy() for name in towers or self.spaces}
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether a text comes with the picture that its video begins with."""
+        return self.texts.reads_pictures
+
+        check_picture(picture, self.reads_pictures)

@@ -5,11 +5,14 @@ from typing import Any
 
 import grpc.aio
 
-from kino import validate
+from kino import validate, wire
 from kino.compute import ComputeQueue
+from kino.footage import read_media
 from kino.limits import MAX_FPS, MIN_FPS
+from kino.media import PICTURES, Frames
 from kino.presets import PRESETS
 from kino.registry import Registry
+from kino.remote import Remote
 from kino.store import Store, open_store
 from kino.v1 import encoder_pb2, encoder_pb2_grpc
 from kino.v1.info_pb2 import TextSpace
@@ -64,6 +67,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         info.limits.CopyFrom(text_limits(self.config.queue))
         if engine.states_fps:
             info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS
+        if engine.reads_pictures:
+            info.picture.SetInParent()
         return encoder_pb2.EncoderServiceDescribeResponse(info=info)
 
     async def Encode(
@@ -74,10 +79,18 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         negative = validate.prompt(request.negative_prompt, "negative_prompt", blank=True)
         fps = validate.whole(request.fps, "fps", MIN_FPS, MAX_FPS) if request.HasField("fps") else None
         towers = tuple(request.towers)
+        picture = await asyncio.to_thread(self._picture, request) if request.HasField("picture") else None
         async with self._queue.turn():
-            rows = await self._queue.run(self._engine.encode, prompt, fps, towers)
-            against = await self._queue.run(self._engine.encode, negative, fps, towers)
+            rows = await self._queue.run(self._engine.encode, prompt, fps, towers, picture)
+            against = await self._queue.run(self._engine.encode, negative, fps, towers, picture)
         return await asyncio.to_thread(self._response, request, rows, against)
+
+    def _picture(self, request: encoder_pb2.EncodeRequest) -> Frames:
+        """The first frame of what a request shows, [h w c=3]."""
+        remote = Remote(self.config.fetch_urls)
+        with wire.open_media(request.picture, "picture", ("video", "image"), store=self._store, remote=remote) as file:
+            frames, _ = read_media(file, request.picture.media_type, PICTURES)
+        return frames[0]
 
     def _response(self, request: encoder_pb2.EncodeRequest, rows: Rows, against: Rows) -> encoder_pb2.EncodeResponse:
         return encoder_pb2.EncodeResponse(

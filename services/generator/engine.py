@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kino import flow
 from kino.adapters import Chosen
 from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
 from kino.devices import reserve
+from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO
 from kino.limits import Defaults
 from kino.manifest import Manifest
 from kino.models.dit import DiT
@@ -33,6 +36,7 @@ class Task:
         start: the state to go on from; None to begin at noise.
         fps: frames per second that the video is meant for; our own model is told of them in the text.
         adapters: what changes the model, in this order.
+        picture: latents [c t h w] of the picture that the video begins with.
     """
 
     embeddings: Rows
@@ -47,6 +51,20 @@ class Task:
     start: State | None = None
     fps: float | None = None
     adapters: tuple[Chosen, ...] = ()
+    picture: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class PictureReading:
+    """How a generator reads the picture that a video begins with.
+
+    Args:
+        clip: its latents are those of the whole clip, the picture and grey frames after it, not of the picture alone.
+        drawn: they are drawn by the seed of the task, not the likeliest ones.
+    """
+
+    clip: bool = False
+    drawn: bool = False
 
 
 class Engine(Protocol):
@@ -67,6 +85,14 @@ class Engine(Protocol):
     @property
     def defaults(self) -> Defaults:
         """How it samples when a task does not say."""
+
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What it can make, as `kino.family.ABILITIES` names it."""
+
+    @property
+    def reads_picture(self) -> PictureReading | None:
+        """How it reads the picture that a video begins with, None where it reads none."""
 
     def generate(self, task: Task) -> Iterator[State]:
         """Check a task, and return the iterator that computes one step for each item: `of` states, or those left.
@@ -93,6 +119,9 @@ class GeneratorEngine:
         adapter_bytes: most bytes of adapters.
     """
 
+    abilities = (TEXT_TO_VIDEO, IMAGES)
+    reads_picture = None
+
     def __init__(
         self,
         preset: str,
@@ -115,6 +144,7 @@ class GeneratorEngine:
 
     def generate(self, task: Task) -> Iterator[State]:
         """Check a task, and return the iterator over its states; see `Engine`."""
+        check_picture(task.picture, self.abilities)
         grid = self.clips.grid(task.frames, task.height, task.width)
         how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
         towers, config = self.preset.text_shapes, self.preset.dit
@@ -140,3 +170,11 @@ class GeneratorEngine:
             return v if len(texts) == 1 else flow.guide(v[:1], v[1:], how.guidance)
 
         yield from states(predict, start, how.times, self.device)
+
+
+def check_picture(picture: NDArray[np.float32] | None, abilities: tuple[str, ...]) -> None:
+    """Refuse a picture that a model cannot begin with, and the lack of one that it must; raises `ValueError`."""
+    if picture is not None and IMAGE_TO_VIDEO not in abilities:
+        raise ValueError("latents is given, must be left out: the model begins with no picture")
+    if picture is None and not {TEXT_TO_VIDEO, IMAGES} & set(abilities):
+        raise ValueError("latents is missing, must be given: the model begins with a picture")

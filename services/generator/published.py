@@ -1,6 +1,7 @@
 """Generates latents with the transformer of a published pipeline. Arrays in, arrays out."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from kino.registry import Registry
 from kino.shapes import Grid
 from kino.validate import MAX_SEED
 from services.generator.adapters import ADAPTER_BYTES, Adapters, active
-from services.generator.engine import Task
+from services.generator.engine import PictureReading, Task, check_picture
 from services.generator.families.denoiser import Denoiser, Order
 from services.generator.families.solver import Solver, solver
 
@@ -53,9 +54,16 @@ class PublishedEngine:
         grid = self.clips.grid(task.frames, task.height, task.width)
         steps = self.defaults.steps if task.steps is None else task.steps
         check("seed", task.seed, 0, MAX_SEED)
+        self.abilities = self.parts.settings.abilities
+
+    @property
+    def reads_picture(self) -> PictureReading | None:
+        """How it reads the picture that a video begins with, None where it reads none."""
+        return self.denoiser.reads_picture if IMAGE_TO_VIDEO in self.abilities else None
         check("sampling.steps", steps, 1, MAX_STEPS)
         if task.linear_steps not in (None, steps):
             raise ValueError(
+        check_picture(task.picture, self.abilities)
                 f"sampling.linear_steps is {task.linear_steps}, must be left out: the scheduler is the model's"
             )
         order = self._order(task, grid)
@@ -69,20 +77,24 @@ class PublishedEngine:
         denoiser, scheduler = self.denoiser, self.parts.scheduler()
         denoiser.set_times(scheduler, steps, order.grid)
         generator = torch.Generator().manual_seed(task.seed)
-        x_t = denoiser.kept(denoiser.noise(extent, generator).to(self.device))
+        if order.picture is not None and denoiser.reads_picture.drawn:  # its latents took the first numbers
+            torch.randn(order.picture.shape, generator=generator, dtype=denoiser.dtype)
+        noise = denoiser.noise(extent, generator).to(self.device)
+        x_t = denoiser.kept(denoiser.begin(noise, order), order)
         run, changes = solver(scheduler, generator), self.adapters.open(task.adapters)
         with active(changes):
             predict = denoiser.predictor(order)
         if start is not None:
             history = [denoiser.arrange(self._tensor(array)) for array in start.history]
             nothing = torch.zeros_like(x_t, dtype=denoiser.predicts or denoiser.dtype)
-            typed = run.resume(start.step, history, nothing, torch.zeros_like(x_t), denoiser.kept)
+            typed = run.resume(start.step, history, nothing, torch.zeros_like(x_t), partial(denoiser.kept, order=order))
             x_t = denoiser.arrange(self._tensor(start.x_t)).to(typed)
         for index in range(start.step if start else 0, steps):
             time = run.times[index].to(self.device)
             with active(changes):
                 prediction = predict(x_t, time)
-            x_t = denoiser.kept(run.step(index, prediction, x_t))
+            x_t = denoiser.kept(run.step(index, prediction, x_t), order)
+            x_t = denoiser.finish(x_t, order) if index + 1 == steps else x_t
             state = self._state(index + 1, steps, x_t, run, extent.t - order.grid.t)
             if not np.isfinite(state.x_t).all():
                 raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")
@@ -108,7 +120,13 @@ class PublishedEngine:
         prompt = self._rows("embeddings", task.embeddings)
         needs_negative = guidance != 1 and not self.denoiser.embeds_guidance
         negative = self._rows("unconditional", task.unconditional) if needs_negative else None
-        return Order(prompt, negative, guidance, grid, fps)
+        return Order(prompt, negative, guidance, grid, fps, self._picture(task, grid))
+
+    def _picture(self, task: Task, grid: Grid) -> Tensor | None:
+        if task.picture is None:
+            return None
+        check_floats("latents", task.picture, self.denoiser.picture_shape(grid))
+        return self._tensor(task.picture)
 
     def _rows(self, field: str, rows: Rows) -> dict[str, Tensor]:
         checked = checked_rows(field, rows, self.text_shapes)

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import asdict
 from functools import partial
 
 from kino import validate, wire
 from kino.compute import ComputeQueue
+from kino.errors import FailedPreconditionError
 from kino.limits import limits_of
 from kino.presets import PRESETS
 from kino.registry import Registry
@@ -20,7 +22,7 @@ from kino.v1.generator_pb2 import (
     GeneratorServiceDescribeResponse,
 )
 from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
-from kino.v1.info_pb2 import Info
+from kino.v1.info_pb2 import Info, PictureReading
 from kino.v1.progress_pb2 import Progress
 from services import description
 from services.denoising import Checkpoints, Denoised, asked, denoise, rows, start_of
@@ -97,12 +99,19 @@ class GeneratorServicer(GeneratorServiceServicer):
         info.text_spaces.extend(description.text_spaces(spaces.text, self.engine.text_shapes))
         info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
+        info.abilities.extend(description.abilities(self.engine.abilities))
+        if self.engine.reads_picture is not None:
+            info.picture.CopyFrom(PictureReading(**asdict(self.engine.reads_picture)))
         return info
 
     def _task(self, request: GenerateRequest) -> Task:
         spaces = self.engine.manifest.spaces
         embeddings, unconditional = (
             rows(getattr(request, field), field, self.engine.text_shapes, spaces, self.store)
+        if request.latent_space not in ("", spaces.latent):
+            raise FailedPreconditionError(
+                f"latent_space is {request.latent_space[:64]!r}, this model was trained on {spaces.latent}"
+            )
             for field in ("embeddings", "unconditional")
         )
         return Task(
@@ -116,3 +125,8 @@ class GeneratorServicer(GeneratorServiceServicer):
             start=start_of(request, self.store),
             fps=request.fps if request.HasField("fps") else None,
         )
+            picture=(
+                wire.decode(request.latents, "latents", "c t h w", store=self.store)
+                if request.HasField("latents")
+                else None
+            ),

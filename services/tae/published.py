@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 
 from kino.devices import reserve
 from kino.manifest import Manifest
@@ -30,15 +31,18 @@ class PublishedTae:
         self.autoencoder = family(Parts(manifest, registry), self.device)
         self.clips = self.autoencoder.clips
 
-    def encode(self, frames: Frames) -> Iterator[Latents]:
+    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None) -> Iterator[Latents]:
         """Check frames, and return the iterator over consecutive pieces of latents; see `Engine`.
 
-        The last frame stands still for those that its latents stand for and the video lacks.
+        The last frame, of whatever kind, stands still for those that its latents stand for and the video lacks.
         """
         check_frames(frames, self.clips)
         num_frames, height, width, _ = frames.shape
-        self._reserve(num_frames, height, width)
-        return self._encode(frames)
+        if clip_frames and not num_frames <= clip_frames <= self.clips.max_frames:
+            bound = f"0, or from {num_frames} to {self.clips.max_frames}"
+            raise ValueError(f"clip_frames is {clip_frames}, must be {bound}")
+        self._reserve(clip_frames or num_frames, height, width)
+        return self._encode(frames, clip_frames or num_frames, seed)
 
     def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
         """Check latents, and return the iterator over consecutive pieces of video; see `Engine`."""
@@ -48,11 +52,13 @@ class PublishedTae:
         return self._decode(latents, frames)
 
     @torch.inference_mode()
-    def _encode(self, frames: Frames) -> Iterator[Latents]:
-        _, most = self.clips.video_frames(self.clips.latent_frames(len(frames)))
-        whole = np.concatenate([frames, np.repeat(frames[-1:], most - len(frames), axis=0)])
-        video = rearrange(torch.from_numpy(whole).to(self.device), "t h w c -> 1 c t h w") / 127.5 - 1.0
-        latents = self.autoencoder.encode(video.to(self.autoencoder.dtype))[0].float().cpu().numpy()
+    def _encode(self, frames: Frames, count: int, seed: int | None) -> Iterator[Latents]:
+        given = rearrange(torch.tensor(frames, device=self.device), "t h w c -> 1 c t h w")
+        video = functional.pad(given / 255.0 * 2.0 - 1.0, (0, 0, 0, 0, 0, count - len(frames)))  # zero is grey
+        _, most = self.clips.video_frames(self.clips.latent_frames(count))
+        video = torch.cat([video, video[:, :, -1:].expand(-1, -1, most - count, -1, -1)], dim=2)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        latents = self.autoencoder.encode(video.to(self.autoencoder.dtype), generator)[0].float().cpu().numpy()
         if not np.isfinite(latents).all():
             raise FloatingPointError("the latents are not finite")
         yield latents

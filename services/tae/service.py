@@ -13,8 +13,7 @@ import numpy as np
 from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError, InvalidArgumentError
-from kino.footage import read_video
-from kino.images import decode_image
+from kino.footage import read_media
 from kino.limits import MAX_FPS, MIN_FPS, limits_of
 from kino.media import MEDIA_TYPES, Limits, VideoWriter
 from kino.presets import PRESETS
@@ -83,9 +82,12 @@ class TaeServicer(TaeServiceServicer):
     ) -> AsyncIterator[TaeServiceEncodeResponse]:
         """Yield progress as tiles are finished, and the latents last."""
         frames, fps = await asyncio.to_thread(self._source, request)
-        num_frames, height, width, _ = frames.shape
+        _, height, width, _ = frames.shape
+        seed = validate.seed(request.seed, "seed") if request.HasField("seed") else None
         pieces: list[Latents] = []
-        tiles = _encoded(self.engine.encode(frames), pieces, num_frames, self.engine.clips)
+        num_frames = request.clip_frames or len(frames)
+        encoding = self.engine.encode(frames, request.clip_frames, seed)
+        tiles = _encoded(encoding, pieces, num_frames, self.engine.clips)
         async with aclosing(self._turn(tiles, num_frames)) as turn:
             async for progress in turn:
                 yield TaeServiceEncodeResponse(progress=progress)
@@ -154,9 +156,7 @@ class TaeServicer(TaeServiceServicer):
         limits = Limits(max_pixels=clips.max_area, max_frames=clips.max_frames)
         remote = Remote(self.config.fetch_urls)
         with wire.open_media(request.video, "video", ("video", "image"), store=self.store, remote=remote) as file:
-            if request.video.media_type.startswith("image/"):
-                return decode_image(file.read(), limits)[None], 0.0
-            frames, fps = read_video(file, limits)
+            frames, fps = read_media(file, request.video.media_type, limits)
         return frames, float(fps)
 
     def _check_decode(self, request: TaeServiceDecodeRequest) -> Fraction:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from kino import wire
+from kino import parts, wire
 from kino.families import FAMILIES
+from kino.images import encode_png
 from kino.importing import import_pipeline
 from kino.registry import Registry
 from kino.v1.encoder_pb2 import EncodeRequest, EncodeResponse, EncoderServiceDescribeRequest
@@ -31,7 +33,7 @@ from kino.v1.tensor_pb2 import DTYPE_UINT8
 from services.encoder.families.table import TEXTS
 from services.generator.families.table import DENOISERS
 from services.tae.families.table import AUTOENCODERS
-from tests import pipelines
+from tests import picture_pipelines, pipelines
 from tests.pipelines import NEGATIVE, PROMPT
 from tests.services.conftest import Serve
 
@@ -43,7 +45,8 @@ class Case:
     """A tiny pipeline, the clip to make of it, and how its pipeline is called beside what all are called with.
 
     Args:
-        order: axes of the pipeline's latents, packed ones first given their grid.
+        unpack: brings the pipeline's latents to [1 c t h w].
+        begins: class of the library's pipeline that makes clips which begin with a picture.
     """
 
     build: Callable[[], Any]
@@ -53,6 +56,12 @@ class Case:
     guidance: float | None = GUIDANCE
     call: Mapping[str, Any] = field(default_factory=lambda: {"negative_prompt": NEGATIVE})
     unpack: Callable[[Any, torch.Tensor, "Case"], torch.Tensor] = lambda pipeline, latents, case: latents
+    begins: str = ""
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """What the clip begins with, [h w 3]."""
+        return np.random.default_rng(2).integers(0, 256, (self.height, self.width, 3), np.uint8)
 
 
 def unpack_ltx(pipeline: Any, latents: torch.Tensor, case: Case) -> torch.Tensor:
@@ -60,6 +69,10 @@ def unpack_ltx(pipeline: Any, latents: torch.Tensor, case: Case) -> torch.Tensor
     frames = (case.frames - 1) // pipeline.vae_temporal_compression_ratio + 1
     unpacked: torch.Tensor = pipeline._unpack_latents(latents, frames, case.height // ratio, case.width // ratio)
     return unpacked
+
+
+def frames_first(pipeline: Any, latents: torch.Tensor, case: Case) -> torch.Tensor:
+    return latents.transpose(1, 2)
 
 
 def unpack_flux(pipeline: Any, latents: torch.Tensor, case: Case) -> torch.Tensor:
@@ -77,13 +90,25 @@ CASES = {
     "wan as a picture": Case(pipelines.wan, 1, 32, 32),
     "ltx": Case(pipelines.ltx, 9, 32, 64, call=LTX, unpack=unpack_ltx),
     "hunyuan": Case(pipelines.hunyuan, 9, 16, 32, call=PLAIN),
-    "cogvideox": Case(pipelines.cogvideox, 9, 32, 48, unpack=lambda _, latents, case: latents.transpose(1, 2)),
+    "cogvideox": Case(pipelines.cogvideox, 9, 32, 48, unpack=frames_first),
+    "wan of a picture": Case(picture_pipelines.wan, 9, 32, 64, begins="WanImageToVideoPipeline"),
+    "wan of a picture with two experts": Case(
+        picture_pipelines.wan_experts, 9, 32, 64, begins="WanImageToVideoPipeline"
+    ),
+    "wan of a picture with times of tokens": Case(pipelines.wan_5b, 9, 32, 64, begins="WanImageToVideoPipeline"),
+    "ltx of a picture": Case(pipelines.ltx, 9, 32, 64, call=LTX, unpack=unpack_ltx, begins="LTXImageToVideoPipeline"),
+    "hunyuan-i2v": Case(picture_pipelines.hunyuan, 9, 16, 32, call=PLAIN, begins="HunyuanVideoImageToVideoPipeline"),
+    "cogvideox of a picture": Case(
+        picture_pipelines.cogvideox, 9, 32, 48, unpack=frames_first, begins="CogVideoXImageToVideoPipeline"
+    ),
     "mochi": Case(pipelines.mochi, 7, 32, 48),
     "flux": Case(pipelines.flux, 1, 16, 24, call=PLAIN, unpack=unpack_flux),
     "flux distilled": Case(
         partial(pipelines.flux, guidance_embeds=False), 1, 16, 24, guidance=None, call=PLAIN, unpack=unpack_flux
     ),
 }
+
+RESUMED = [name for name, case in CASES.items() if name in FAMILIES or case.begins]
 
 
 @dataclass(frozen=True)
@@ -96,16 +121,21 @@ class Films:
 
 def library(case: Case) -> Films:
     pipeline = pipelines.make(case.build)
+    if case.begins and type(pipeline).__name__ != case.begins:
+        made = {"expand_timesteps": True} if pipeline.config.get("expand_timesteps") else {}
+        pipeline = getattr(parts.library(), case.begins)(**pipeline.components, **made)
     pipeline.set_progress_bar_config(disable=True)
     given = dict(case.call) | {"height": case.height, "width": case.width, "num_inference_steps": STEPS}
     if case.guidance is not None:
         given["guidance_scale"] = case.guidance
+    if case.begins:
+        given["image"] = Image.fromarray(case.picture)
     has_frames = type(pipeline).__name__ != "FluxPipeline"
     if has_frames:
         given["num_frames"] = case.frames
 
     def run(output: str) -> Any:
-        made = pipeline(PROMPT, generator=torch.Generator().manual_seed(SEED), output_type=output, **given)
+        made = pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(SEED), output_type=output, **given)
         return made.frames if has_frames else made.images
 
     latents = case.unpack(pipeline, run("latent"), case)[0].numpy()
@@ -121,9 +151,37 @@ class Services:
     generator: Any
     tae: Any
 
-    async def encode(self) -> EncodeResponse:
-        response: EncodeResponse = await self.encoder.Encode(EncodeRequest(prompt=PROMPT, negative_prompt=NEGATIVE))
+    async def encode(self, case: Case) -> EncodeResponse:
+        request, (info, _, _) = EncodeRequest(prompt=PROMPT, negative_prompt=NEGATIVE), await self.infos()
+        if info.HasField("picture"):
+            request.picture.CopyFrom(wire.make_media(encode_png(case.picture), "image/png"))
+        response: EncodeResponse = await self.encoder.Encode(request)
         return response
+
+    async def order(self, case: Case, **changes: Any) -> GenerateRequest:
+        """A request for the clip of a case, with the latents of its picture as the generator reads them."""
+        text = await self.encode(case)
+        request = GenerateRequest(
+            embeddings=text.embeddings,
+            unconditional=text.unconditional,
+            frames=case.frames,
+            height=case.height,
+            width=case.width,
+            seed=SEED,
+            sampling=Sampling(steps=STEPS, guidance=case.guidance),
+            **changes,
+        )
+        if case.begins:
+            _, info, _ = await self.infos()
+            look = TaeServiceEncodeRequest(
+                frames=wire.encode(case.picture[None]),
+                clip_frames=case.frames if info.picture.clip else 0,
+                seed=SEED if info.picture.drawn else None,
+            )
+            result = [event async for event in self.tae.Encode(look)][-1].result
+            request.latents.CopyFrom(result.latents)
+            request.latent_space = result.latent_space
+        return request
 
     async def generate(self, request: GenerateRequest) -> tuple[list[Checkpoint], GenerateResult]:
         events = [event async for event in self.generator.Generate(request)]
@@ -155,19 +213,6 @@ async def services(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest)
     return Services(*(stub(one.channel) for stub, one in zip(stubs, served, strict=True)))
 
 
-def order(case: Case, text: EncodeResponse, **changes: Any) -> GenerateRequest:
-    return GenerateRequest(
-        embeddings=text.embeddings,
-        unconditional=text.unconditional,
-        frames=case.frames,
-        height=case.height,
-        width=case.width,
-        seed=SEED,
-        sampling=Sampling(steps=STEPS, guidance=case.guidance),
-        **changes,
-    )
-
-
 def test_every_family_has_its_three_classes() -> None:
     assert set(TEXTS) == set(DENOISERS) == set(AUTOENCODERS) == set(FAMILIES)
 
@@ -176,18 +221,20 @@ def test_every_family_has_its_three_classes() -> None:
 async def test_latents_and_frames_are_the_librarys_own_bit_for_bit(services: Services, name: str) -> None:
     case = CASES[name]
     expected = library(case)
-    _, made = await services.generate(order(case, await services.encode()))
+    _, made = await services.generate(await services.order(case))
     np.testing.assert_array_equal(wire.decode(made.latents, "latents", "c t h w"), expected.latents)
     np.testing.assert_array_equal(await services.decode(made, case.frames), expected.frames)
 
 
-@pytest.mark.parametrize(("services", "name"), [(name, name) for name in FAMILIES], indirect=["services"])
+@pytest.mark.parametrize(("services", "name"), [(name, name) for name in RESUMED], indirect=["services"])
 async def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(services: Services, name: str) -> None:
-    case, text = CASES[name], await services.encode()
-    checkpoints, whole = await services.generate(order(case, text, checkpoint_every=1))
+    case = CASES[name]
+    request = await services.order(case, checkpoint_every=1)
+    checkpoints, whole = await services.generate(request)
     assert [(checkpoint.step, checkpoint.of) for checkpoint in checkpoints] == [(1, STEPS), (2, STEPS), (3, STEPS)]
     for checkpoint in checkpoints:
-        _, resumed = await services.generate(order(case, text, resume_from=checkpoint))
+        request.resume_from.CopyFrom(checkpoint)
+        _, resumed = await services.generate(request)
         assert resumed.latents == whole.latents
 
 
@@ -210,7 +257,7 @@ async def test_parts_say_what_they_take_and_that_they_fit(services: Services, na
 @pytest.mark.parametrize(("services", "name"), [("wan", "wan")], indirect=["services"])
 async def test_fewer_frames_than_their_latents_hold_are_the_first_of_them(services: Services, name: str) -> None:
     case = CASES[name]
-    _, made = await services.generate(order(case, await services.encode()))
+    _, made = await services.generate(await services.order(case))
     all_of_them = await services.decode(made, case.frames)
     for frames in (6, 8):
         np.testing.assert_array_equal(await services.decode(made, frames), all_of_them[:frames])

@@ -5,7 +5,7 @@ from kino.registry import Registry
 from kino.weights import RANDOM_PRESETS
 from services.encoder.engine import EncoderEngine, Engine
 from services.encoder.families.flux import Flux
-from services.encoder.families.hunyuan import Hunyuan
+from services.encoder.families.hunyuan import Hunyuan, HunyuanPicture
 from services.encoder.families.t5 import CogVideoX, Ltx, Mochi, Wan
 from services.encoder.families.text import Texts
 from services.encoder.published import PublishedEncoder
@@ -15,6 +15,7 @@ TEXTS: dict[str, type[Texts]] = {
     "flux": Flux,
     "hunyuan": Hunyuan,
     "ltx": Ltx,
+    "hunyuan-i2v": HunyuanPicture,
     "mochi": Mochi,
     "wan": Wan,
 }

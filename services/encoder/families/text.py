@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from kino.media import Frames
 from kino.parts import Parts
 
 
@@ -20,14 +22,37 @@ class Texts(ABC):
         self.device, self.settings = device, parts.settings
         self.networks: dict[str, Any] = {}
         self.tokenizers: dict[str, Any] = {}
+        self.image_processor: Any = None
         for name in parts.settings.parts:
             if name.startswith("text_encoder"):
                 self.networks[name] = parts.network(name).to(device)
                 self.tokenizers[name] = parts.tokenizer(name.replace("text_encoder", "tokenizer"))
+            elif name == "image_encoder":
+                self.networks[name] = parts.network(name).to(device)
+            elif name == "image_processor":
+                self.image_processor = parts.image_processor()
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether a text comes with the picture that its video begins with."""
+        return self.image_processor is not None
 
     @abstractmethod
     def encode(self, text: str) -> Mapping[str, Tensor]:
         """The rows [n d] of a text by tower; an empty one is what guidance moves away from."""
+
+    def encode_beside(self, picture: Frames, text: str) -> Mapping[str, Tensor]:
+        """The rows of a text and of the picture [h w c=3] that its video begins with, where pictures are read."""
+        made = dict(self.encode(text))
+        if "image_encoder" in self.networks:
+            pixels = self.pixels(picture)
+            made["vision"] = self.networks["image_encoder"](pixels, output_hidden_states=True).hidden_states[-2][0]
+        return made
+
+    def pixels(self, picture: Frames) -> Tensor:
+        """A picture as an image encoder takes it, [1 c h w]."""
+        pixels: Tensor = self.image_processor(images=Image.fromarray(picture), return_tensors="pt").pixel_values
+        return pixels.to(self.device)
 
     def tokens(self, part: str, text: str, length: int) -> tuple[Tensor, Tensor]:
         """The ids [1 length] of a text, cut or padded, and which of them are no padding."""

@@ -1,13 +1,14 @@
-"""CogVideoX 1.0 and 1.5: text to video."""
+"""CogVideoX 1.0 and 1.5: text or picture to video."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kino.parts import module
 from kino.shapes import Grid
-from services.generator.families.denoiser import Denoiser, Order, Predict, guide
+from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict, guide
 
 
 class CogVideoX(Denoiser):
@@ -16,10 +17,14 @@ class CogVideoX(Denoiser):
     predicts = torch.float32
 
     @property
+    def reads_picture(self) -> PictureReading:
+        return PictureReading(drawn=True)
+
+    @property
     def noise_dtype(self) -> torch.dtype:
         return self.dtype
 
-    def kept(self, latents: Tensor) -> Tensor:
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
         return latents.to(self.dtype)
 
     def extent(self, grid: Grid) -> Grid:
@@ -45,19 +50,30 @@ class CogVideoX(Denoiser):
                     f"{self.settings.texts['t5'][0]}: the network does not tell padding from text"
                 )
         texts, _ = self.rows(order.texts, "t5")
+        looked = [torch.cat([picture] * len(texts)) for picture in self._looked(order)]
+        offset = torch.full((1,), 2.0, dtype=self.dtype, device=self.device)
         rotary = self._rotary(self.extent(order.grid)) if self.network.config.use_rotary_positional_embeddings else None
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said = self.network(
-                hidden_states=torch.cat([x_t] * len(texts)),
+                hidden_states=torch.cat([torch.cat([x_t] * len(texts)), *looked], dim=2),
                 encoder_hidden_states=texts,
                 timestep=t.expand(len(texts)),
+                ofs=None if self.network.config.ofs_embed_dim is None else offset,
                 image_rotary_emb=rotary,
                 return_dict=False,
             )[0]
             return guide(said.float(), order.guidance)
 
         return predict
+
+    def _looked(self, order: Order) -> list[Tensor]:
+        """The latents of the picture as the network takes them beside its own: zeros after the first frame."""
+        if order.picture is None:
+            return []
+        first = self.arrange(order.picture).to(self.dtype)
+        after = self.extent(order.grid).t - first.shape[1]
+        return [functional.pad(first, (0, 0, 0, 0, 0, 0, 0, after))]
 
     def _rotary(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the positions, those of 1.0 as if the clip were of the size it was trained on."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from kino.memory import step_bytes
 from kino.parts import Parts
 from kino.shapes import Clips, Grid
+from services.generator.engine import PictureReading
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """The guided prediction for latents, both in the family's own order, at a time of the scheduler's, a scalar."""
@@ -26,6 +27,7 @@ class Order:
         guidance: its scale.
         grid: latent extent of the clip.
         fps: frames per second that the clip is meant for.
+        picture: latents [1 c t h w] of the picture that the clip begins with, if any.
     """
 
     prompt: Mapping[str, Tensor]
@@ -33,6 +35,7 @@ class Order:
     guidance: float
     grid: Grid
     fps: float
+    picture: Tensor | None = None
 
     @property
     def texts(self) -> list[Mapping[str, Tensor]]:
@@ -73,12 +76,25 @@ class Denoiser(ABC):
         return dtype
 
     @property
+    def reads_picture(self) -> PictureReading:
+        """How it reads the picture that a clip begins with, where its pipeline can."""
+        return PictureReading()
+
+    @property
     def noise_dtype(self) -> torch.dtype:
         """Type of numbers that noise is drawn in."""
         return torch.float32
 
-    def kept(self, latents: Tensor) -> Tensor:
-        """Noise, and latents after a step, in the type of numbers that the family's own pipeline keeps them in."""
+    def begin(self, noise: Tensor, order: Order) -> Tensor:
+        """What sampling begins at."""
+        return noise
+
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
+        """Latents at the beginning and after a step, in the numbers that the family's own pipeline keeps them in."""
+        return latents
+
+    def finish(self, latents: Tensor, order: Order) -> Tensor:
+        """What sampling ends with."""
         return latents
 
     def extent(self, grid: Grid) -> Grid:
@@ -107,6 +123,10 @@ class Denoiser(ABC):
         batch = len(order.texts) if self.batches_texts else 1
         rows = sum(text.shape[1] for text in order.prompt.values())
         return step_bytes(self.network.config, self.extent(order.grid), batch, rows, self.dtype.itemsize)
+
+    def picture_shape(self, grid: Grid) -> tuple[int, ...]:
+        """Shape of the latents of the picture that a clip begins with."""
+        return self.clips.channels, grid.t if self.reads_picture.clip else 1, grid.h, grid.w
 
     @abstractmethod
     def predictor(self, order: Order) -> Predict:

@@ -1,4 +1,4 @@
-"""HunyuanVideo: text to video, the scale of guidance told to the network."""
+"""HunyuanVideo: text or picture to video, the scale of guidance told to the network."""
 
 from typing import Any
 
@@ -9,19 +9,24 @@ from torch import Tensor
 from kino.shapes import Grid
 from services.generator.families.denoiser import Denoiser, Order, Predict
 
+_NOISE = 0.999  # share of noise in what a film of a picture begins at (HunyuanVideo-I2V, hyvideo/diffusion)
+
 
 class Hunyuan(Denoiser):
     """One text goes through the network; its guidance was distilled into it."""
 
     embeds_guidance = True
+    tower = "llama"
+    """The tower whose rows it reads beside the pooled one."""
 
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
 
     def predictor(self, order: Order) -> Predict:
-        rows, there = self.rows([order.prompt], "llama")
+        rows, there = self.rows([order.prompt], self.tower)
         pooled = order.prompt["clip"][:, 0].to(self.dtype)
-        guidance = torch.tensor([order.guidance], dtype=self.dtype, device=self.device) * 1000.0
+        scale = torch.tensor([order.guidance], dtype=self.dtype, device=self.device) * 1000.0
+        guidance = scale if self.network.config.guidance_embeds else None
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said: Tensor = self.network(
@@ -36,3 +41,17 @@ class Hunyuan(Denoiser):
             return said
 
         return predict
+
+
+class HunyuanPicture(Hunyuan):
+    """The picture takes the place of the first latent frame, and shines through the noise of all at the beginning."""
+
+    tower = "llava"
+
+    def begin(self, noise: Tensor, order: Order) -> Tensor:
+        assert order.picture is not None
+        share = torch.tensor([_NOISE], device=self.device)
+        return noise * share + order.picture.repeat(1, 1, noise.shape[2], 1, 1) * (1 - share)
+
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
+        return latents if order.picture is None else torch.cat([order.picture, latents[:, :, 1:]], dim=2)

@@ -1,4 +1,4 @@
-"""LTX-Video: text to video at a frame rate that the network is told."""
+"""LTX-Video: text or picture to video at a frame rate that the network is told."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from kino.shapes import Grid
-from services.generator.families.denoiser import Denoiser, Order, Predict, guide, shift_of_length
+from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict, guide, shift_of_length
 
 _PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
 
@@ -23,19 +23,34 @@ class Ltx(Denoiser):
         sigmas = np.linspace(1.0, 1 / steps, steps)
         scheduler.set_timesteps(sigmas=sigmas, mu=shift_of_length(scheduler.config, grid.t * grid.h * grid.w))
 
+    @property
+    def reads_picture(self) -> PictureReading:
+        return PictureReading(drawn=True)
+
+    def begin(self, noise: Tensor, order: Order) -> Tensor:
+        return self.kept(noise, order)
+
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
+        """The picture stays what it is."""
+        return latents if order.picture is None else torch.cat([order.picture, latents[:, :, 1:]], dim=2)
+
     def predictor(self, order: Order) -> Predict:
         texts, there = self.rows(order.texts, "t5")
         config, grid = self.network.config, order.grid
         patch = {"pt": config.patch_size_t, "p": config.patch_size, "q": config.patch_size}
         extent = {"t": grid.t // patch["pt"], "h": grid.h // patch["p"], "w": grid.w // patch["q"]}
+        shown = torch.zeros(1, 1, grid.t, grid.h, grid.w, device=self.device)
+        shown[:, :, : 0 if order.picture is None else 1] = 1
+        left = 1 - rearrange(shown, _PACKED, **patch)[..., 0]  # of the noise in every token
         scale = (self.clips.temporal / order.fps, self.clips.spatial, self.clips.spatial)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            time = t.expand(len(texts))
             packed = torch.cat([rearrange(x_t, _PACKED, **patch)] * len(texts))
             said = self.network(
                 hidden_states=packed.to(self.dtype),
                 encoder_hidden_states=texts,
-                timestep=t.expand(len(texts)),
+                timestep=time if order.picture is None else time[:, None] * left.expand(len(texts), -1),
                 encoder_attention_mask=there,
                 num_frames=grid.t,
                 height=grid.h,

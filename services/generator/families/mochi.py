@@ -18,7 +18,7 @@ class Mochi(Denoiser):
 
     predicts = torch.float32
 
-    def kept(self, latents: Tensor) -> Tensor:
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
         return latents.to(self.dtype)
 
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:

@@ -7,7 +7,7 @@ from services.generator.engine import Engine, GeneratorEngine
 from services.generator.families.cogvideox import CogVideoX
 from services.generator.families.denoiser import Denoiser
 from services.generator.families.flux import Flux
-from services.generator.families.hunyuan import Hunyuan
+from services.generator.families.hunyuan import Hunyuan, HunyuanPicture
 from services.generator.families.ltx import Ltx
 from services.generator.families.mochi import Mochi
 from services.generator.families.wan import Wan
@@ -18,6 +18,7 @@ DENOISERS: dict[str, type[Denoiser]] = {
     "flux": Flux,
     "hunyuan": Hunyuan,
     "ltx": Ltx,
+    "hunyuan-i2v": HunyuanPicture,
     "mochi": Mochi,
     "wan": Wan,
 }

@@ -1,12 +1,13 @@
-"""Wan 2.1 and 2.2: text to video, by one transformer, by two experts, or with a time for every token."""
+"""Wan 2.1 and 2.2: text or picture to video, by one transformer, by two experts, or with a time for every token."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kino.parts import Parts
-from services.generator.families.denoiser import Denoiser, Order, Predict
+from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict
 
 
 class Wan(Denoiser):
@@ -26,19 +27,51 @@ class Wan(Denoiser):
     def networks(self) -> dict[str, Any]:
         return super().networks | ({} if self.expert is None else {"transformer_2": self.expert})
 
+    @property
+    def reads_picture(self) -> PictureReading:
+        return PictureReading(clip=not self.times_tokens)
+
+    def finish(self, latents: Tensor, order: Order) -> Tensor:
+        """Where tokens have times, nobody has touched the picture's; elsewhere the latents are all of the network's."""
+        return self._shown(latents, order) if self.times_tokens else latents
+
     def predictor(self, order: Order) -> Predict:
         texts = [self.rows([text], "umt5")[0] for text in order.texts]
-        tokens = order.grid.t * (order.grid.h // 2) * (order.grid.w // 2)
+        seen = order.prompt["vision"].to(self.dtype) if "vision" in order.prompt else None
+        beside = self._beside(order)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             network = self.network if self.expert is None or t >= self.boundary else self.expert
-            time = t.expand(1, tokens) if self.times_tokens else t.expand(1)
+            shown = self._shown(x_t, order) if self.times_tokens else torch.cat([x_t, *beside], dim=1)
             said: list[Tensor] = [
-                network(hidden_states=x_t.to(self.dtype), timestep=time, encoder_hidden_states=text, return_dict=False)[
-                    0
-                ]
+                network(
+                    hidden_states=shown.to(self.dtype),
+                    timestep=self._times(t, order) if self.times_tokens else t.expand(1),
+                    encoder_hidden_states=text,
+                    encoder_hidden_states_image=seen,
+                    return_dict=False,
+                )[0]
                 for text in texts
             ]
             return said[0] if len(said) == 1 else said[0] + order.guidance * (said[1] - said[0])
 
         return predict
+
+    def _beside(self, order: Order) -> list[Tensor]:
+        """What the network reads beside latents: which frames are given, and the latents of those."""
+        if order.picture is None or self.times_tokens:
+            return []
+        grid = order.grid
+        given = torch.zeros(1, self.clips.temporal, grid.t, grid.h, grid.w, device=self.device)
+        given[:, :, 0] = 1
+        return [given, order.picture]
+
+    def _shown(self, latents: Tensor, order: Order) -> Tensor:
+        """Latents with the picture in the place of the first of them."""
+        return latents if order.picture is None else torch.cat([order.picture, latents[:, :, 1:]], dim=2)
+
+    def _times(self, t: Tensor, order: Order) -> Tensor:
+        """The time of every token: zero for those of the picture."""
+        of_frame = (order.grid.h // 2) * (order.grid.w // 2)
+        times = t.expand(1, order.grid.t * of_frame)
+        return times if order.picture is None else functional.pad(times[:, of_frame:], (of_frame, 0))

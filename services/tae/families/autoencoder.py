@@ -44,9 +44,9 @@ class Autoencoder(ABC):
         """Consecutive pieces of the video."""
         yield self.network.decode(self.denormalised(latents), return_dict=False)[0]
 
-    def encode(self, video: Tensor) -> Tensor:
-        """The likeliest latents of a video of as many frames as its latents stand for."""
-        return self.normalised(self.network.encode(video).latent_dist.mode())
+    def encode(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The likeliest latents of a video of as many frames as its latents stand for, or such as a generator draws."""
+        return self.normalised(drawn(self.network.encode(video).latent_dist, generator))
 
     def needed_bytes(self, frames: int, height: int, width: int) -> int:
         """Most bytes that decoding holds at once beside the weights."""
@@ -65,6 +65,12 @@ class Scaled(Autoencoder):
         config = self.network.config
         scaled = latents / float(config.scaling_factor)
         return scaled if config.get("shift_factor") is None else scaled + float(config.shift_factor)
+
+
+def drawn(posterior: Any, generator: torch.Generator | None) -> Tensor:
+    """What latents are likeliest, or such as a generator draws, in float32."""
+    latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
+    return latents.float()
 
 
 def by_channel(values: Any, like: Tensor) -> Tensor:

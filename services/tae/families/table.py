@@ -16,6 +16,7 @@ AUTOENCODERS: dict[str, type[Autoencoder]] = {
     "cogvideox": CogVideoX,
     "flux": Flux,
     "hunyuan": Scaled,
+    "hunyuan-i2v": Scaled,
     "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,

@@ -1,0 +1,70 @@
+"""What a family of published models is: the parts of its pipelines, and what these can do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kino.family_clips import Config, Configs
+from kino.shapes import Clips
+
+TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND = "text to video", "image to video", "images", "sound"
+ABILITIES = (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND)
+"""What a model can make, as `kino.v1.Ability` names it."""
+_WIDTHS = ("d_model", "hidden_size")
+
+
+@dataclass(frozen=True)
+class Tower:
+    """An encoder of a pipeline: its part, and the rows of a text at most.
+
+    Args:
+        rows: None for those of a picture: one for each of its patches, and one for the whole.
+    """
+
+    part: str
+    rows: int | None
+
+    def shape(self, configs: Configs) -> tuple[int, int]:
+        """Most rows and their width."""
+        config = configs[self.part].get("text_config", configs[self.part])
+        rows = 1 + (config["image_size"] // config["patch_size"]) ** 2 if self.rows is None else self.rows
+        return rows, next(config[key] for key in _WIDTHS if key in config)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Steps when a request does not say, and the guidance scale; None where the model was distilled to need none."""
+
+    steps: int
+    guidance: float | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Args:
+        pipelines: classes of `diffusers` that it comes as, and what each can do.
+        parts: classes that each part may be of, by component and part; a pipeline has no further networks.
+        optional: parts that a pipeline may lack.
+        towers: its encoders by name; those are there whose part is.
+        read: settings of the pipeline that change what is computed.
+        clips: the clips it makes, from the settings of its parts; raises `ValueError` for a variant that is not served.
+        sampling: as `clips`.
+        unites: setting of the pipeline under which it can do whatever any of the classes can.
+    """
+
+    pipelines: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, Mapping[str, tuple[str, ...]]]
+    towers: Mapping[str, Tower]
+    clips: Callable[[Configs], Clips]
+    sampling: Callable[[Configs], Sampling]
+    optional: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    unites: str = ""
+
+    def abilities(self, pipeline: str, settings: Config) -> tuple[str, ...]:
+        """What a pipeline of a class and of these settings can do."""
+        if not settings.get(self.unites):
+            return self.pipelines[pipeline]
+        every = {ability for abilities in self.pipelines.values() for ability in abilities}
+        return tuple(ability for ability in ABILITIES if ability in every)
