@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from kino.manifest import Manifest
-from kino.parts import Parts
 from kino.media import Frames
+from kino.parts import Parts
 from kino.registry import Registry
 from services.encoder.engine import Rows, Space, check_picture, check_towers
 from services.encoder.families.text import Texts
@@ -34,6 +34,11 @@ class PublishedEncoder:
         """SHA-256 of the version."""
         return self.manifest.digest
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether a text comes with the picture that its video begins with."""
+        return self.texts.reads_pictures
+
     @torch.inference_mode()
     def encode(
         self,
@@ -44,13 +49,8 @@ class PublishedEncoder:
     ) -> Rows:
         """The embeddings of a text; see `Engine`."""
         check_towers(towers, self.spaces)
+        check_picture(picture, self.reads_pictures)
         if fps is not None:
             raise ValueError(f"fps is {fps}, must be left out: the texts of these models say no frame rate")
         made = self.texts.encode(prompt) if picture is None else self.texts.encode_beside(picture, prompt)
         return {name: made[name].float().cpu().numpy() for name in towers or self.spaces}
-    @property
-    def reads_pictures(self) -> bool:
-        """Whether a text comes with the picture that its video begins with."""
-        return self.texts.reads_pictures
-
-        check_picture(picture, self.reads_pictures)

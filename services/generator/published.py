@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kino.denoising import Rows, State, check, check_floats, checked_rows
 from kino.devices import reserve
+from kino.family import IMAGE_TO_VIDEO
 from kino.limits import MAX_FPS, MAX_GUIDANCE, MAX_STEPS, MIN_FPS, Defaults
 from kino.manifest import Manifest
 from kino.parts import Parts
@@ -48,22 +49,22 @@ class PublishedEngine:
         self.clips = self.denoiser.clips
         self.defaults = Defaults(sampling.steps, None, sampling.guidance, family.reads_fps)
         self.text_shapes: Mapping[str, tuple[int, int]] = self.parts.settings.texts
-
-    def generate(self, task: Task) -> Iterator[State]:
-        """Check a task, and return the iterator over its states; see `Engine`."""
-        grid = self.clips.grid(task.frames, task.height, task.width)
-        steps = self.defaults.steps if task.steps is None else task.steps
-        check("seed", task.seed, 0, MAX_SEED)
         self.abilities = self.parts.settings.abilities
 
     @property
     def reads_picture(self) -> PictureReading | None:
         """How it reads the picture that a video begins with, None where it reads none."""
         return self.denoiser.reads_picture if IMAGE_TO_VIDEO in self.abilities else None
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator over its states; see `Engine`."""
+        check_picture(task.picture, self.abilities)
+        grid = self.clips.grid(task.frames, task.height, task.width)
+        steps = self.defaults.steps if task.steps is None else task.steps
+        check("seed", task.seed, 0, MAX_SEED)
         check("sampling.steps", steps, 1, MAX_STEPS)
         if task.linear_steps not in (None, steps):
             raise ValueError(
-        check_picture(task.picture, self.abilities)
                 f"sampling.linear_steps is {task.linear_steps}, must be left out: the scheduler is the model's"
             )
         order = self._order(task, grid)

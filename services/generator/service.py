@@ -97,21 +97,21 @@ class GeneratorServicer(GeneratorServiceServicer):
             description.latent_space(spaces.latent, clips.channels, clips.temporal, clips.spatial)
         )
         info.text_spaces.extend(description.text_spaces(spaces.text, self.engine.text_shapes))
-        info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
-        info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         info.abilities.extend(description.abilities(self.engine.abilities))
         if self.engine.reads_picture is not None:
             info.picture.CopyFrom(PictureReading(**asdict(self.engine.reads_picture)))
+        info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
+        info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
     def _task(self, request: GenerateRequest) -> Task:
         spaces = self.engine.manifest.spaces
-        embeddings, unconditional = (
-            rows(getattr(request, field), field, self.engine.text_shapes, spaces, self.store)
         if request.latent_space not in ("", spaces.latent):
             raise FailedPreconditionError(
                 f"latent_space is {request.latent_space[:64]!r}, this model was trained on {spaces.latent}"
             )
+        embeddings, unconditional = (
+            rows(getattr(request, field), field, self.engine.text_shapes, spaces, self.store)
             for field in ("embeddings", "unconditional")
         )
         return Task(
@@ -124,9 +124,9 @@ class GeneratorServicer(GeneratorServiceServicer):
             **asked(request.sampling),
             start=start_of(request, self.store),
             fps=request.fps if request.HasField("fps") else None,
-        )
             picture=(
                 wire.decode(request.latents, "latents", "c t h w", store=self.store)
                 if request.HasField("latents")
                 else None
             ),
+        )

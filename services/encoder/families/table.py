@@ -14,8 +14,8 @@ TEXTS: dict[str, type[Texts]] = {
     "cogvideox": CogVideoX,
     "flux": Flux,
     "hunyuan": Hunyuan,
-    "ltx": Ltx,
     "hunyuan-i2v": HunyuanPicture,
+    "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,
 }

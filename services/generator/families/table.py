@@ -17,8 +17,8 @@ DENOISERS: dict[str, type[Denoiser]] = {
     "cogvideox": CogVideoX,
     "flux": Flux,
     "hunyuan": Hunyuan,
-    "ltx": Ltx,
     "hunyuan-i2v": HunyuanPicture,
+    "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,
 }
