@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--dtype", choices=get_args(Dtype), default="float32", help="numbers that it computes in (%(default)s)")
     add("--max-tokens", type=int, help="of a text, or of a rewriter's answer (the component's own bound)")
     add("--temperature", type=float, default=0.6, help="of a rewriter; 0 takes the likeliest token (%(default)s)")
-    add("--models", default=str(MODELS), help="model registry (%(default)s)")
+    add("--models", default=MODELS, help="model registry (%(default)s)")
     given = parser.parse_args(arguments)
     registry = Registry(given.models)
     settings = (given.dtype, given.max_tokens, given.temperature)

@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--component", action="append", choices=COMPONENTS, help="which network; all of them if none")
     parser.add_argument("--version", required=True, help="version or alias")
-    parser.add_argument("--models", default=str(MODELS))
+    parser.add_argument("--models", default=MODELS)
     parser.add_argument("--again", action="store_true", help="write a graph anew where there is one")
     arguments = parser.parse_args()
     registry = Registry(arguments.models)

@@ -3,6 +3,8 @@
 Source: Movie Gen (arXiv 2410.13720), section 3.2.3; that a block is left out on the way, and the counts, are ours.
 """
 
+from dataclasses import replace
+
 from kino.shapes import ASPECTS, size_for_aspect
 from training.latents import LatentSet
 from training.objectives.dit import DitSettings
@@ -17,20 +19,24 @@ SIZES = [size_for_aspect(aspect, 96) for aspect in ASPECTS if aspect != "1:1"]
 ASPECT_CLIPS = tuple(LatentSet("train", 800, (size.height, size.width), seed=3) for size in SIZES)
 LONGER = LatentSet("train", 400, frames=64, seed=3)
 
-GENERATOR_ROWS = [
-    Recipe(
-        name="dit_nano",
+_NANO = DitSettings(
+    "nano",
+    LatentSet("train", 8, size=32, frames=16),
+    LatentSet("train", 8, size=32, frames=1),
+    LatentSet("held_out", 8, size=32, frames=16),
+    video_batch=4,
+    still_batch=8,
+    still_share=0.5,
+    align_layer=1,
+)
+
+
+def _nano(name: str, settings: DitSettings) -> Recipe:
+    """A run of seconds, which shows that a stage works and makes nothing to look at."""
+    return Recipe(
+        name=name,
         component="dit",
-        settings=DitSettings(
-            "nano",
-            LatentSet("train", 8, size=32, frames=16),
-            LatentSet("train", 8, size=32, frames=1),
-            LatentSet("held_out", 8, size=32, frames=16),
-            video_batch=4,
-            still_batch=8,
-            still_share=0.5,
-            align_layer=1,
-        ),
+        settings=settings,
         steps=20,
         matrix_rate=0.02,
         vector_rate=1e-3,
@@ -38,7 +44,14 @@ GENERATOR_ROWS = [
         log_every=5,
         validate_every=10,
         checkpoint_every=10,
-    ),
+    )
+
+
+GENERATOR_ROWS = [
+    _nano("dit_nano", _NANO),
+    _nano("dit_nano_images", replace(_NANO, videos=None, held_out=LatentSet("held_out", 8, size=32, frames=1))),
+    _nano("dit_nano_joint", replace(_NANO, start="dit_nano_images")),
+    _nano("dit_nano_tuned", replace(_NANO, canonical_share=0.7, start="dit_nano_joint")),
     Recipe(
         name="dit_mini_images",
         component="dit",

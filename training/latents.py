@@ -20,6 +20,8 @@ from training.world.scene import PLAIN, Mixture, Scene, sample
 
 logger = logging.getLogger("training")
 CHUNK = 8
+DONE = ".done"
+"""Ending of the file that says how many rows of a cache are there."""
 MASK_SCALE = 2
 """Masks are drawn at half size: their share of a position needs no more."""
 
@@ -94,7 +96,7 @@ def open_cache(
         compute: rows start to stop of every column, in order.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    done_path = stem.with_suffix(".done")
+    done_path = stem.with_suffix(DONE)
     paths = {name: stem.with_suffix(f".{name}.npy") for name in columns}
     if not done_path.exists():
         for name, (dtype, shape) in columns.items():

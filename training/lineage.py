@@ -61,11 +61,6 @@ def data_digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def start_of(recipe: Recipe) -> str:
-    """The run whose averaged weights a recipe begins with, empty where it begins anew."""
-    return getattr(recipe.settings, "start", None) or ""
-
-
 def published_state(recipe: Recipe, runs: Path) -> dict[str, Tensor]:
     """Averaged weights of a run's component; the parts that only training needs are left out."""
     prefix = PREFIXES.get(recipe.component, "tower.")
@@ -75,7 +70,7 @@ def published_state(recipe: Recipe, runs: Path) -> dict[str, Tensor]:
 
 def parent_of(recipe: Recipe, runs: Path, registry: Registry) -> Parent:
     """The run that a recipe went on from, and the version it was published as, if it was."""
-    start = RECIPES.get(start_of(recipe))
+    start = RECIPES.get(recipe.start)
     if start is None:
         return Parent()
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from kino.models.identity import Identity, IdentityConfig, cut
 from kino.registry import Registry
 from training.data import to_signed
 from training.latents import Columns, LatentSet, open_cache
+from training.published import part
 from training.world.people import Face, face, identities, sample_person
 from training.world.portraits import portrait
 from training.world.render import render
@@ -39,7 +40,7 @@ class PeopleSet(LatentSet):
 
 def open_identity(version: str, registry: Registry) -> tuple[Identity, str]:
     """A published identity encoder, frozen, and its digest."""
-    manifest = weights.find("identity", version, registry)
+    manifest = part("identity", version, registry)
     encoder = Identity(weights.config(IdentityConfig, manifest))
     weights.load_into(encoder, manifest, registry)
     return encoder.eval().requires_grad_(False), manifest.digest

@@ -37,7 +37,7 @@ from training.objectives.rewriter import rewriter_tokenizer
 from training.objectives.sound_text import sound_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
 from training.objectives.wishes import plain_grammar
-from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE
+from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE, part
 from training.recipe import Recipe
 from training.recipes import RECIPES
 
@@ -152,7 +152,7 @@ def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
     """The published parts that a generator of this preset was trained with; none for what is no generator."""
 
     def digest(name: str) -> str:
-        return weights.find(name, preset.name, registry).digest
+        return part(name, preset.name, registry).digest
 
     if component in ("dit", "editor"):
         return Spaces(digest("tae"), {name: digest(name) for name, _ in preset.dit.text_widths})
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--alias", help="alias to move to the new version")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--models", default=str(MODELS))
+    parser.add_argument("--models", default=MODELS)
     arguments = parser.parse_args()
     registry = Registry(arguments.models)
     manifest = publish(RECIPES[arguments.recipe], arguments.runs, registry, arguments.version)

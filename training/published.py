@@ -1,11 +1,16 @@
-"""Published networks that later stages of training stand on: the TAE, the text towers, a generator."""
+"""Published networks that later stages of training stand on: the TAE, the text towers, a generator.
 
-from pathlib import Path
+They are those of `$KINO_PARTS` where a registry has such a version of one, so that the stages of one plan stand on each
+other; else those that the preset's name stands for.
+"""
+
+import os
 
 import torch
 from torch import Tensor, nn
 
 from kino import weights
+from kino.manifest import Manifest
 from kino.models.audio import AudioConfig, AudioDit
 from kino.models.codec import Codec, CodecConfig
 from kino.models.dit import DiT, DitConfig, Texts
@@ -15,13 +20,24 @@ from kino.models.upsampler import Upsampler, UpsamplerConfig
 from kino.models.vision import Vision, VisionConfig
 from kino.presets import PRESETS
 from kino.prompts import encode_prompts, open_tokenizer
-from kino.registry import Registry
+from kino.registry import Registry, models_folder
 from kino.tokens import Tokenizer
 
-MODELS = Path("models")
-"""Registry of the versions shipped with the code."""
+MODELS = models_folder()
+"""Registry of the versions shipped with the code, or the one that $KINO_MODELS names."""
+PARTS = "KINO_PARTS"
+"""Variable with the version that a plan publishes, and whose parts its later stages stand on."""
 TOKENIZER_FILE = "tokenizer.json"
 GRAMMAR_FILE = "grammar.json"
+
+
+def part(component: str, version: str, registry: Registry) -> Manifest:
+    """The version of a component that training stands on: `$KINO_PARTS` where there is one, else the one asked for.
+
+    Raises: as `kino.weights.find`.
+    """
+    planned = os.environ.get(PARTS, "")
+    return weights.find(component, planned if planned in registry.versions(component) else version, registry)
 
 
 class PromptEncoder(nn.Module):
@@ -32,8 +48,8 @@ class PromptEncoder(nn.Module):
         self.towers = nn.ModuleDict()
         self.tokenizers: dict[str, Tokenizer] = {}
         self.digests: dict[str, str] = {}
-        for name in PRESETS[weights.find("ul2", version, registry).preset].towers:
-            manifest = weights.find(name, version, registry)
+        for name in PRESETS[part("ul2", version, registry).preset].towers:
+            manifest = part(name, version, registry)
             tower = Tower(weights.config(TowerConfig, manifest))
             weights.load_into(tower, manifest, registry)
             self.towers[name] = tower.eval().requires_grad_(False)
@@ -58,7 +74,7 @@ class SoundParts:
     """
 
     def __init__(self, version: str, registry: Registry) -> None:
-        found = {name: weights.find(name, version, registry) for name in ("codec", "vision", "t5")}
+        found = {name: part(name, version, registry) for name in ("codec", "vision", "t5")}
         self.codec = Codec(weights.config(CodecConfig, found["codec"]))
         self.vision = Vision(weights.config(VisionConfig, found["vision"]))
         self.tower = Tower(weights.config(TowerConfig, found["t5"]))
@@ -76,7 +92,7 @@ class SoundParts:
 
 def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
     """A published TAE, frozen, and the digest of its latent space."""
-    manifest = weights.find("tae", version, registry)
+    manifest = part("tae", version, registry)
     tae = TAE(weights.config(TaeConfig, manifest))
     weights.load_into(tae, manifest, registry)
     return tae.eval().requires_grad_(False), manifest.digest
@@ -84,7 +100,7 @@ def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
 
 def open_dit(version: str, registry: Registry, component: str = "dit") -> DiT:
     """A published generator, or an editor where `component` is "editor"."""
-    manifest = weights.find(component, version, registry)
+    manifest = part(component, version, registry)
     dit = DiT(weights.config(DitConfig, manifest))
     weights.load_into(dit, manifest, registry)
     return dit.eval()
@@ -92,7 +108,7 @@ def open_dit(version: str, registry: Registry, component: str = "dit") -> DiT:
 
 def open_audio(version: str, registry: Registry) -> AudioDit:
     """A published audio generator."""
-    manifest = weights.find("audio", version, registry)
+    manifest = part("audio", version, registry)
     audio = AudioDit(weights.config(AudioConfig, manifest))
     weights.load_into(audio, manifest, registry)
     return audio.eval()
@@ -100,7 +116,7 @@ def open_audio(version: str, registry: Registry) -> AudioDit:
 
 def open_upsampler(version: str, registry: Registry) -> Upsampler:
     """A published upsampler."""
-    manifest = weights.find("upsampler", version, registry)
+    manifest = part("upsampler", version, registry)
     upsampler = Upsampler(weights.config(UpsamplerConfig, manifest))
     weights.load_into(upsampler, manifest, registry)
     return upsampler.eval()

@@ -38,3 +38,8 @@ class Recipe:
     log_every: int = 20
     validate_every: int = 200
     checkpoint_every: int = 100
+
+    @property
+    def start(self) -> str:
+        """Name of the recipe whose averaged weights the run begins with, empty where it begins anew."""
+        return getattr(self.settings, "start", None) or ""

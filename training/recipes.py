@@ -218,3 +218,11 @@ ROWS = [
     *PERSONALIZER_ROWS,
 ]
 RECIPES = {row.name: row for row in ROWS}
+
+
+def stages(recipe: Recipe) -> list[Recipe]:
+    """The runs of a component that lead up to a recipe, itself last."""
+    before = RECIPES.get(recipe.start)
+    if before is None or before.component != recipe.component:
+        return [recipe]
+    return [*stages(before), recipe]

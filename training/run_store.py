@@ -5,14 +5,19 @@ Of each run the store holds the last checkpoint, its figures and its curve; the 
     records/runs/<recipe>/checkpoint    address of the checkpoint
     records/runs/<recipe>/metrics       address of metrics.jsonl, as it was then
     records/runs/<recipe>/curves        address of curves.png, where there is one
+    records/runs/<recipe>/latents       addresses of the latents that it learns from, by file, once they are encoded
+    records/runs/<recipe>/steps         how many steps it took, once it has ended
 """
 
+import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from kino.files import commit, scratch_file
 from kino.store import NotFoundError, Store, open_store
 from training import checkpoint
+from training.latents import DONE
 
 _KINDS = {
     "metrics": (checkpoint.METRICS_FILE, "application/x-ndjson"),
@@ -32,7 +37,7 @@ class RunStore:
 
     def __init__(self, url: str, name: str) -> None:
         self.store: Store = open_store(url)
-        self.name = name
+        self.url, self.name = url, name
 
     def save(self, folder: Path) -> None:
         """Put what the folder of a run holds into the store, and let go of what was there."""
@@ -57,9 +62,37 @@ class RunStore:
         if figures and metrics is not None:
             wanted.append((metrics.decode(), checkpoint.METRICS_FILE))
         for address, name in wanted:
-            with self.store.open(address) as source, scratch_file(folder) as file:
-                shutil.copyfileobj(source, file)
-                commit(folder, file, name)
+            self._write(address, folder, name)
+
+    def finish(self, steps: int) -> None:
+        """Say that the run has ended after so many steps."""
+        self.store.records.write(f"runs/{self.name}/steps", str(steps).encode())
+
+    def steps(self) -> int:
+        """Return how many steps the run has ended after, 0 while it has not."""
+        return int(self.store.records.read(f"runs/{self.name}/steps") or 0)
+
+    def save_latents(self, files: Iterable[Path]) -> None:
+        """Put the latents that the run learns from into the store."""
+        found = {path.name: self.store.put(path, "application/octet-stream").uri for path in files}
+        self.store.records.write(f"runs/{self.name}/latents", json.dumps(found).encode())
+
+    def has_latents(self) -> bool:
+        """Return whether somebody has encoded them."""
+        return self.store.records.read(f"runs/{self.name}/latents") is not None
+
+    def fetch_latents(self, folder: Path) -> None:
+        """Write the latents of the store that a folder lacks; the mark that they are whole comes last."""
+        found: dict[str, str] = json.loads(self.store.records.read(f"runs/{self.name}/latents") or b"{}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(found, key=lambda name: name.endswith(DONE)):
+            if not (folder / name).exists():
+                self._write(found[name], folder, name)
+
+    def _write(self, uri: str, folder: Path, name: str) -> None:
+        with self.store.open(uri) as source, scratch_file(folder) as file:
+            shutil.copyfileobj(source, file)
+            commit(folder, file, name)
 
     def _forget(self, uri: str) -> None:
         try:

@@ -170,7 +170,7 @@ def train(recipe: Recipe, runs: Path, resume: bool, compiled: bool = False, stor
             raise ValueError(f"{found} already holds a checkpoint; pass --resume to continue it or remove it")
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        run = Run(recipe, _build(recipe, runs, workers), folder, workers, kept)
+        run = Run(recipe, _build(recipe, runs, workers, kept), folder, workers, kept)
         if kept is not None and found.startswith("kino://"):
             kept.fetch(found, folder, figures=workers.first)
         if found:
@@ -178,6 +178,8 @@ def train(recipe: Recipe, runs: Path, resume: bool, compiled: bool = False, stor
         if compiled:
             compile_blocks(run.model)
         run.train()
+        if kept is not None and workers.first:
+            kept.finish(run.step)
         workers.wait()  # for the last checkpoint
     finally:
         leave(workers)
@@ -189,14 +191,35 @@ def _checkpoint(folder: Path) -> str:
     return str(path) if path.exists() else ""
 
 
-def _build(recipe: Recipe, runs: Path, workers: Workers) -> Objective:
+def _build(recipe: Recipe, runs: Path, workers: Workers, kept: RunStore | None) -> Objective:
     """Make the objective; the first worker of each machine goes ahead and leaves the others the data it has made."""
     if workers.local_rank:
         workers.wait()
+    else:
+        _open_earlier(recipe, runs, kept)
     objective = recipe.settings.build(runs)
     if not workers.local_rank:
         workers.wait()
     return objective
+
+
+def _open_earlier(recipe: Recipe, runs: Path, kept: RunStore | None) -> None:
+    """Bring what earlier stages have left in the store: latents, and the weights to begin with.
+
+    Raises:
+        ValueError: the stage that the recipe goes on from has no checkpoint.
+    """
+    if kept is not None:
+        kept.fetch_latents(runs / "latents")
+    start = runs / recipe.start
+    if not recipe.start or (start / checkpoint.FILE_NAME).exists():
+        return
+    earlier = RunStore(kept.url, recipe.start) if kept is not None else None
+    found = earlier.latest() if earlier is not None else ""
+    if earlier is None or not found:
+        raise ValueError(f"{recipe.name} goes on from {recipe.start}, which has no checkpoint yet: train that first")
+    start.mkdir(parents=True, exist_ok=True)
+    earlier.fetch(found, start, figures=False)
 
 
 def main() -> None:
