@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 RECIPES := tae_mini codec_mini vision_mini identity_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned dit_mini_aspects editor_mini_stills editor_mini_tasks editor_mini_edits editor_mini_back personalizer_mini_same personalizer_mini_cross personalizer_mini_natural upsampler_mini
 STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks editor_mini_edits personalizer_mini_same personalizer_mini_cross
 VERSION ?= mini-2
+CLUSTER := minio helm etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl coredns pause training-operator
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
 # it, and the shell only ever sees a quoted variable. The names differ from the arguments because SECONDS is the shell's
@@ -23,7 +24,7 @@ export FILM_OUT := $(value OUT)
 unexport PROMPT SECONDS ASPECT SEED OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help env film prompt-given test binaries lint format protos protos-release weights bench constraints
+.PHONY: help env film prompt-given test binaries cluster-up cluster-down cluster-test lint format protos protos-release weights bench constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,17 @@ test: $(STAMP) ## run the default test suite
 
 binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
 	$(BIN)/python -m tests.cluster.binaries minio helm
+
+cluster-up: $(STAMP) ## bring up a real Kubernetes on this machine, in a network namespace of its own; as root
+	$(BIN)/python -m tests.cluster.binaries $(CLUSTER)
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: $(STAMP) ## end it, and remove all but its programs and images
+	$(BIN)/python -m tests.cluster down
+
+cluster-test: cluster-up ## run the tests that need the cluster
+	$(BIN)/python -m tests.cluster.images
+	nsenter --net=/run/netns/kino-cluster $(BIN)/pytest -q -m cluster tests/cluster
 
 test-models: $(STAMP) ## judge what the shipped weights make, through every service (minutes)
 	$(BIN)/pytest -q -m models

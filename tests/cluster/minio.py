@@ -15,8 +15,8 @@ import urllib3
 
 from kino.bucket import Bucket
 from tests.cluster import binaries
+from tests.cluster.place import KEYS
 
-KEYS = {"AWS_ACCESS_KEY_ID": "kino-tests", "AWS_SECRET_ACCESS_KEY": "kino-tests-secret"}
 
 
 @dataclass

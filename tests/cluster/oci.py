@@ -1,0 +1,60 @@
+"""An image of single files, such as a static program, as an archive that containerd imports."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+CONFIG = "application/vnd.oci.image.config.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+Descriptor = dict[str, object]
+
+
+def write(target: Path, name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str = "0:0") -> None:
+    """Write an OCI archive of one image, whose one layer holds executable files by their paths in it."""
+    with tarfile.open(target, "w") as archive:
+        layer = _put(archive, LAYER, _layer(files))
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": list(entrypoint), "User": user},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _put(archive, CONFIG, _json(config)),
+            "layers": [layer],
+        }
+        described = {**_put(archive, MANIFEST, _json(manifest)), "annotations": {"io.containerd.image.name": name}}
+        _add(archive, "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]}))
+        _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+
+
+def _layer(files: Mapping[str, Path]) -> bytes:
+    """Return the files as a tar that is the same every time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as layer:
+        for name, source in sorted(files.items()):
+            _add(layer, name.lstrip("/"), source.read_bytes(), mode=0o755)
+    return buffer.getvalue()
+
+
+def _put(archive: tarfile.TarFile, kind: str, data: bytes) -> Descriptor:
+    digest = hashlib.sha256(data).hexdigest()
+    _add(archive, f"blobs/sha256/{digest}", data)
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), mode
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
