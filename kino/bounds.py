@@ -18,6 +18,7 @@ Product = graph_pb2.TextToVideo | graph_pb2.TextToImage | graph_pb2.PersonalizeV
 Film = graph_pb2.TextToVideo | graph_pb2.ImageToVideo | graph_pb2.PersonalizeVideo
 Sourced = graph_pb2.EditVideo | graph_pb2.ImageToVideo
 Sound = graph_pb2.SoundForVideo | graph_pb2.TextToSound
+Sized = Product | graph_pb2.ImageToVideo
 Seeded = Product | Sourced | Sound | graph_pb2.UpscaleVideo
 
 _SOUND_FORMATS = (graph_pb2.EXPORT_FORMAT_WAV, graph_pb2.EXPORT_FORMAT_FLAC, graph_pb2.EXPORT_FORMAT_M4A)
@@ -43,12 +44,12 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
         return
     if isinstance(product, Sourced):
         limits = editor_limits(preset)
-        sampling(product.sampling, f"{field}.sampling", limits)
-        source_guidance(product, field, limits)
         if isinstance(product, graph_pb2.EditVideo):
+            sampling(product.sampling, f"{field}.sampling", limits)
+            source_guidance(product, field, limits)
             instruction(product, field, limits)
         else:
-            film_frames(product, field, limits.frames, film_fps(product, field, clip_limits(preset)))
+            check_animated(product, field, limits, clip_limits(preset))
         return
     check_made(product, field, generator_limits(preset), clip_limits(preset))
 
@@ -61,7 +62,16 @@ def check_made(product: Product, field: str, generator: info_pb2.Limits, tae: in
         film_frames(product, field, generator.frames, film_fps(product, field, tae))
 
 
-def frame_size(product: Product, field: str, limits: info_pb2.Limits) -> info_pb2.Size:
+def check_animated(product: graph_pb2.ImageToVideo, field: str, maker: info_pb2.Limits, tae: info_pb2.Limits) -> None:
+    """Refuse a film of a picture that what makes it and a TAE would refuse; raises as `check`."""
+    sampling(product.sampling, f"{field}.sampling", maker)
+    source_guidance(product, field, maker)
+    if product.WhichOneof("size") is not None:
+        frame_size(product, field, maker)
+    film_frames(product, field, maker.frames, film_fps(product, field, tae))
+
+
+def frame_size(product: Sized, field: str, limits: info_pb2.Limits) -> info_pb2.Size:
     """Return the size of the frames: that of the aspect, the first one unless told, or the pixels asked for."""
     if product.WhichOneof("size") != "pixels":
         sizes = {entry.aspect: entry.size for entry in limits.aspects}
@@ -111,6 +121,9 @@ def source_guidance(product: Sourced, field: str, limits: info_pb2.Limits) -> fl
     bound = limits.source_guidance
     if not product.HasField("source_guidance"):
         return bound.default_value
+    if not limits.HasField("source_guidance"):
+        asked = product.source_guidance
+        raise InvalidArgumentError(f"{field}.source_guidance", asked, "left out: the model has no such scale")
     return validate.real(product.source_guidance, f"{field}.source_guidance", bound.minimum, bound.maximum)
 
 

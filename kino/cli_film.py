@@ -70,8 +70,8 @@ async def film(given: argparse.Namespace) -> int:
         write(sheet, made.contact_sheet)
         return made.generation
 
-    services = _PERSONAL if person is not None else _ANIMATED if picture is not None else _services(given)
-    names = services if given.silent else (*services, "audio")
+    own = _PERSONAL if person is not None else _PICTURES if picture is None else _ANIMATED
+    names = _services(given, own) if given.silent else (*_services(given, own), "audio")
     names = (*names, "upsampler") if given.quality == "hd" else names
     made = await make(given, order, {"film": out, "contact_sheet": sheet}, names)
     figures = next(artifact.sound for artifact in made.generation.artifacts if artifact.name == "film")
@@ -90,7 +90,7 @@ def _picture(given: argparse.Namespace, prompt: str, options: dict[str, Any]) ->
             raise InvalidArgumentError("--source-guidance", given.source_guidance, "left out without --image")
         return None
     for name in ("aspect", "size"):
-        if name in options:
+        if name in options and given.model is None:
             raise InvalidArgumentError(f"--{name}", options[name], "left out where a picture gives the aspect")
     if given.source_guidance is not None:
         options["source_guidance"] = given.source_guidance
@@ -135,9 +135,9 @@ async def image(given: argparse.Namespace) -> int:
     return 0
 
 
-def _services(given: argparse.Namespace) -> tuple[str, ...]:
+def _services(given: argparse.Namespace, own: tuple[str, ...] = _PICTURES) -> tuple[str, ...]:
     """Return the services that pictures of a sentence need: another's model gets the prompt as it is."""
-    return _PICTURES if given.model is None else _IMPORTED
+    return own if given.model is None else _IMPORTED
 
 
 def read_prompt(given: argparse.Namespace) -> str:

@@ -8,9 +8,10 @@ from kino import bounds
 from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
 from kino.families import DIT, DTYPES, TAE, Settings, is_published
+from kino.family import IMAGE_TO_VIDEO, IMAGES
 from kino.limits import Defaults, limits_of
 from kino.registry import Registry, VersionExistsError, models_folder
-from kino.v1.graph_pb2 import GenerationSpec, TextToImage, TextToVideo
+from kino.v1.graph_pb2 import GenerationSpec, ImageToVideo, TextToImage, TextToVideo
 
 _SERVICES = {"towers": "encoder", DIT: "generator", TAE: "tae"}
 
@@ -44,11 +45,12 @@ async def take(given: argparse.Namespace) -> int:
     ]
     facts = {"name": made.name, "family": made.pipeline.family, "can": ", ".join(abilities)}
     facts |= {"licence": made.pipeline.licence or "none in the folder"}
-    command = "film" if "text to video" in abilities else "image"
+    command = "image" if abilities == (IMAGES,) else "film"
+    begin = " --image PICTURE" if abilities == (IMAGE_TO_VIDEO,) else ""
     if given.json:
         print_json({**facts, "can": list(abilities), "parts": rows})
         return 0
-    print_facts({**facts, "try": f"kino {command} --model {made.name} PROMPT"})
+    print_facts({**facts, "try": f"kino {command} --model {made.name}{begin} PROMPT"})
     columns = ("service", "version", "stored", "computes in", "parameters", "memory: float32", "bfloat16")
     shown = [
         (row["service"], row["version"], row["stored"], row["dtype"], f"{row['parameters']:,}",
@@ -67,8 +69,8 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
     """
     kind = spec.WhichOneof("product") or ""
     product = getattr(spec, kind)
-    if not isinstance(product, TextToVideo | TextToImage):
-        raise InvalidArgumentError("--model", name, "left out where a film begins with a picture or is of a person")
+    if not isinstance(product, TextToVideo | TextToImage | ImageToVideo):
+        raise InvalidArgumentError("--model", name, "left out where a film is of a person")
     try:
         manifest = _registry(models).resolve(DIT, name)
         if not is_published(manifest):
@@ -81,7 +83,16 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
     assert settings.clips is not None
     assert settings.sampling is not None
     defaults = Defaults(settings.sampling.steps, None, settings.sampling.guidance)
-    bounds.check_made(product, f"spec.{kind}", limits_of(settings.clips, defaults), limits_of(settings.clips))
+    limits = limits_of(settings.clips, defaults), limits_of(settings.clips)
+    begins = IMAGE_TO_VIDEO in settings.abilities
+    if isinstance(product, ImageToVideo):
+        if not begins:
+            raise InvalidArgumentError("--model", name, "a model that begins with a picture")
+        bounds.check_animated(product, f"spec.{kind}", *limits)
+    elif settings.abilities == (IMAGE_TO_VIDEO,):
+        raise InvalidArgumentError("--image", "", "given: the model begins with a picture")
+    else:
+        bounds.check_made(product, f"spec.{kind}", *limits)
 
 
 def _registry(models: str | None) -> Registry:

@@ -110,9 +110,14 @@ class UpscaleOptions(TypedDict, total=False):
 
 
 class AnimateOptions(SamplingOptions, total=False):
-    """What may be said beside a picture and the prompt; as in `FilmOptions` and `EditOptions`."""
+    """What may be said beside a picture and the prompt; as in `FilmOptions` and `EditOptions`.
+
+    Without aspect and size the film has the size that is nearest to the picture.
+    """
 
     negative_prompt: str
+    aspect: str
+    size: tuple[int, int]
     seconds: float
     fps: int
     seed: int
@@ -122,8 +127,10 @@ class AnimateOptions(SamplingOptions, total=False):
 
 
 M = TypeVar("M", bound=Message)
-Product = TypeVar("Product", graph_pb2.TextToVideo, graph_pb2.TextToImage, graph_pb2.PersonalizeVideo)
-Plain = TypeVar("Plain", graph_pb2.SoundForVideo, graph_pb2.TextToSound, graph_pb2.EditVideo, graph_pb2.ImageToVideo)
+Product = TypeVar(
+    "Product", graph_pb2.TextToVideo, graph_pb2.TextToImage, graph_pb2.ImageToVideo, graph_pb2.PersonalizeVideo
+)
+Plain = TypeVar("Plain", graph_pb2.SoundForVideo, graph_pb2.TextToSound, graph_pb2.EditVideo)
 SOUND_FORMS = ("wav", "flac", "m4a")
 QUALITIES = ("standard", "hd")
 _SAMPLING = tuple(SamplingOptions.__annotations__)
@@ -166,7 +173,7 @@ def image_to_video(
 ) -> graph_pb2.GenerationSpec:
     """Return the order for a film that begins with a picture in the graph's store; raises as `text_to_video`."""
     product = graph_pb2.ImageToVideo(image=media_pb2.Media(media_type=media_type, uri=uri))
-    return graph_pb2.GenerationSpec(image_to_video=_plain(product, {"prompt": prompt, **options}))
+    return graph_pb2.GenerationSpec(image_to_video=_product(product, prompt, options))
 
 
 def personalize_video(

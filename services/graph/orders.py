@@ -39,7 +39,7 @@ _PRODUCTS: dict[str, Any] = {
 _KEY_BOUND = "1 to 128 printable ASCII characters"
 _SEED_RANGE = 1 << 32  # of drawn seeds: short enough to be read out
 
-Describe = Callable[[Collection[str]], Awaitable[Infos]]
+Describe = Callable[[Collection[str], Collection[str]], Awaitable[Infos]]
 
 
 def check_key(key: str) -> str:
@@ -79,7 +79,7 @@ async def prepare(key: str, spec: graph_pb2.GenerationSpec, fresh: bool, describ
 
     Args:
         spec: large contents by uri, as `keep_contents` leaves them.
-        describe: tells what services say of themselves.
+        describe: tells what services say of themselves: all of the first, those of the second that there are.
 
     Raises:
         InvalidArgumentError: a field is out of bounds, or the pipeline is not sound.
@@ -94,10 +94,10 @@ async def prepare(key: str, spec: graph_pb2.GenerationSpec, fresh: bool, describ
         pipeline = graph_pb2.Pipeline()
         pipeline.CopyFrom(spec.pipeline)
         plan = check(pipeline)
-        infos = await describe([name for name in plan.components if name != GRAPH])
+        infos = await describe([name for name in plan.components if name != GRAPH], ())
     else:
         product, expander = getattr(spec, kind), _PRODUCTS[kind]
-        infos = await describe(expander.components(product))
+        infos = await describe(expander.components(product), getattr(expander, "EITHER", ()))
         seed = _seed(product, f"spec.{kind}.seed")
         pipeline = expander.expand(product, f"spec.{kind}", infos, seed)
     fill_defaults(pipeline, infos)

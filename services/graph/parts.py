@@ -95,8 +95,13 @@ class GrpcParts:
         self._described[component] = time.monotonic(), info
         return info
 
-    async def recent(self, components: Collection[str]) -> dict[str, info_pb2.Info]:
-        """Return what services have said lately, and ask those that have not; raises as `describe`."""
+    async def recent(self, needed: Collection[str], welcome: Collection[str] = ()) -> dict[str, info_pb2.Info]:
+        """Return what services have said lately, and ask those that have not; raises as `describe`.
+
+        Args:
+            welcome: further services, as far as the graph has them.
+        """
+        components = (*needed, *(name for name in welcome if name in self.addresses))
         since = time.monotonic() - _FRESH_SECONDS
         stale = [name for name in components if self._described.get(name, (0.0,))[0] < since]
         await asyncio.gather(*(self.describe(name) for name in stale))

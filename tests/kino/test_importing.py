@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +9,7 @@ from kino.families import FAMILIES, Settings
 from kino.importing import import_pipeline
 from kino.registry import Registry, VersionExistsError
 from kino.shapes import Grid
-from tests import pipelines
+from tests import picture_pipelines, pipelines
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +85,61 @@ def test_another_type_of_numbers_is_another_version(folder: Path, registry: Regi
         import_pipeline(folder, registry, "a14b", dtype="bfloat16")
 
 
+def builds(name: str) -> Callable[[], Any]:
+    """What makes a tiny pipeline of a family."""
+    made: Callable[[], Any] = getattr(pipelines, name, None) or getattr(picture_pipelines, name.removesuffix("-i2v"))
+    return made
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, registry: Registry) -> None:
-    imported = import_pipeline(pipelines.save(getattr(pipelines, name), tmp_path / name), registry)
+    imported = import_pipeline(pipelines.save(builds(name), tmp_path / name), registry)
     settings = Settings.of(imported.versions["dit"])
     assert imported.pipeline.family == name
-    assert set(settings.texts) == set(FAMILIES[name].towers)
+    assert set(settings.texts) == {
+        tower for tower, row in FAMILIES[name].towers.items() if row.part in imported.pipeline.parts
+    }
     assert settings.clips is not None
     clips = settings.clips
     grid = clips.grid(min(clips.max_frames, 17), clips.multiple, clips.multiple)
     fewest, most = clips.video_frames(grid.t)
     assert fewest <= min(clips.max_frames, 17) <= most
     assert json.loads(json.dumps(settings.as_config())) == imported.versions["dit"].config
+
+
+@pytest.mark.parametrize(
+    ("build", "abilities", "texts"),
+    [
+        (pipelines.wan, ("text to video", "images"), {"umt5": (512, 16)}),
+        (pipelines.wan_5b, ("text to video", "image to video", "images"), {"umt5": (512, 16)}),
+        (picture_pipelines.wan, ("image to video",), {"umt5": (512, 16), "vision": (5, 16)}),
+        (picture_pipelines.wan_experts, ("image to video",), {"umt5": (512, 16)}),
+        (pipelines.ltx, ("text to video", "image to video"), {"t5": (128, 16)}),
+        (picture_pipelines.hunyuan, ("image to video",), {"llava": (396, 16), "clip": (1, 16)}),
+    ],
+)
+def test_what_a_pipeline_can_do_follows_from_its_settings(
+    build: Callable[[], Any],
+    abilities: tuple[str, ...],
+    texts: dict[str, tuple[int, int]],
+    tmp_path: Path,
+    registry: Registry,
+) -> None:
+    imported = import_pipeline(pipelines.save(build, tmp_path / "pipeline"), registry)
+    settings = Settings.of(imported.versions["dit"])
+    assert (settings.abilities, settings.texts) == (abilities, texts)
+    read = "image_processor/preprocessor_config.json" in imported.versions["towers"].digests
+    assert read == ("vision" in texts or "llava" in texts)
+
+
+def test_a_variant_that_is_not_served_is_refused(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.save(picture_pipelines.hunyuan, tmp_path / "pipeline")
+    config = folder / "transformer" / "config.json"
+    config.write_text(config.read_text().replace("token_replace", "latent_concat"))
+    with pytest.raises(ValueError, match=r"image_condition_type of transformer/config.json is 'latent_concat'"):
+        import_pipeline(folder, registry)
+    seen = pipelines.save(picture_pipelines.wan, tmp_path / "wan")
+    index = json.loads((seen / "model_index.json").read_text())
+    (seen / "model_index.json").write_text(json.dumps(index | {"image_encoder": [None, None]}))
+    with pytest.raises(ValueError, match=r"image_encoder of model_index.json is missing, must be there"):
+        import_pipeline(seen, registry)

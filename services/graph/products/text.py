@@ -33,6 +33,8 @@ def pipeline(
     Raises:
         InvalidArgumentError: the prompt, the size or the sampling is out of bounds.
     """
+    if list(infos["generator"].abilities) == [info_pb2.ABILITY_IMAGE_TO_VIDEO]:
+        raise InvalidArgumentError(field, "made of a text alone", "image_to_video: the model begins with a picture")
     size = bounds.frame_size(product, field, infos["generator"].limits)
     made = encoded(product, field, infos, seed, fps)
     sampling = bounds.sampling(product.sampling, f"{field}.sampling", infos["generator"].limits)

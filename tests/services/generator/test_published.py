@@ -17,7 +17,7 @@ from services.encoder.published import PublishedEncoder
 from services.generator.engine import Task
 from services.generator.families.table import DENOISERS
 from services.generator.published import PublishedEngine
-from tests import pipelines
+from tests import picture_pipelines, pipelines
 from tests.pipelines import NEGATIVE, PROMPT
 
 SIZES = {"wan": (9, 32, 64), "ltx": (9, 32, 64), "hunyuan": (9, 16, 32), "cogvideox": (9, 32, 48), "mochi": (7, 32, 48)}
@@ -113,5 +113,30 @@ def test_what_cannot_fit_is_refused_before_it_begins(
         engine.generate(task(encoder.encode(PROMPT), encoder.encode(""), (81, 720, 1280)))
 
 
-def test_every_video_family_is_tried_in_bfloat16() -> None:
-    assert set(SIZES) == set(FAMILIES) - {"flux"}
+def test_every_family_that_makes_videos_of_texts_is_tried_in_bfloat16() -> None:
+    made = {name for name, row in FAMILIES.items() if any("text to video" in can for can in row.pipelines.values())}
+    assert set(SIZES) == made
+
+
+def test_a_picture_that_the_model_cannot_begin_with_is_refused(wan: tuple[PublishedEncoder, PublishedEngine]) -> None:
+    encoder, engine = wan
+    order = task(encoder.encode(PROMPT), encoder.encode(""), SIZES["wan"], picture=np.zeros((16, 3, 4, 8), np.float32))
+    with pytest.raises(ValueError, match="latents is given, must be left out: the model begins with no picture"):
+        engine.generate(order)
+    with pytest.raises(ValueError, match="picture is given, must be left out: these encoders read texts alone"):
+        encoder.encode(PROMPT, picture=np.zeros((32, 64, 3), np.uint8))
+
+
+def test_a_picture_that_the_model_begins_with_is_asked_for(tmp_path: Path) -> None:
+    folder = pipelines.save(picture_pipelines.wan, tmp_path / "wan")
+    encoder, engine = engines(folder, tmp_path / "models", "")
+    with pytest.raises(ValueError, match="picture is missing, must be given"):
+        encoder.encode(PROMPT)
+    rows = encoder.encode(PROMPT, picture=np.zeros((32, 64, 3), np.uint8))
+    assert rows["vision"].shape == (5, 16)  # four patches and the whole
+    with pytest.raises(ValueError, match="latents is missing, must be given: the model begins with a picture"):
+        engine.generate(task(rows, rows, SIZES["wan"]))
+    alone = np.zeros((16, 1, 4, 8), np.float32)
+    reason = r"latents is float32 \[16, 1, 4, 8\], must be float32 \[16, 3, 4, 8\]"
+    with pytest.raises(ValueError, match=reason):
+        engine.generate(task(rows, rows, SIZES["wan"], picture=alone))

@@ -4,11 +4,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from kino.errors import InvalidArgumentError
+from kino.errors import FailedPreconditionError, InvalidArgumentError
 from kino.limits import sound_limits
 from kino.remote import Remote
 from kino.store import Store
-from kino.v1 import generator_pb2, graph_pb2, info_pb2, tae_pb2
+from kino.v1 import generator_pb2, graph_pb2, info_pb2, media_pb2, tae_pb2
 from services.graph import orders
 from services.graph.products.text import Infos
 from services.graph.rows import Order
@@ -29,8 +29,8 @@ async def infos(store: Store) -> Infos:
 
 
 async def order(spec: graph_pb2.GenerationSpec, infos: Infos) -> Order:
-    async def describe(names: Collection[str]) -> Infos:
-        return {name: infos[name] for name in names}
+    async def describe(needed: Collection[str], welcome: Collection[str]) -> Infos:
+        return {name: infos[name] for name in (*needed, *(name for name in welcome if name in infos))}
 
     return await orders.prepare("key", spec, False, describe)
 
@@ -174,3 +174,59 @@ async def test_contents_move_into_the_store(store: Store) -> None:
     kept = spec.pipeline.nodes[0].tae_encode.video
     assert store.get(kept.uri) == b"film"
     assert store.stat(kept.uri).media_type == "video/mp4"
+
+
+def begun(**fields: Any) -> graph_pb2.GenerationSpec:
+    picture = media_pb2.Media(media_type="image/png", uri="cas://picture")
+    given: dict[str, Any] = {"prompt": "a red ball", "seed": 7, "verbatim": True, "silent": True}
+    return graph_pb2.GenerationSpec(image_to_video=graph_pb2.ImageToVideo(image=picture, **given | fields))
+
+
+def reading(infos: Infos, **reads: bool) -> Infos:
+    """The same services, with a generator and an encoder that read pictures."""
+    generator, encoder = info_pb2.Info(), info_pb2.Info()
+    generator.CopyFrom(infos["generator"])
+    generator.abilities.append(info_pb2.ABILITY_IMAGE_TO_VIDEO)
+    generator.picture.CopyFrom(info_pb2.PictureReading(**reads))
+    encoder.CopyFrom(infos["encoder"])
+    encoder.picture.SetInParent()
+    return {**infos, "generator": generator, "encoder": encoder}
+
+
+def edges(made: Order) -> set[str]:
+    return {f"{one.source.node}.{one.source.field} {one.target.node}.{one.target.field}" for one in made.pipeline.edges}
+
+
+async def test_a_generator_that_reads_pictures_begins_films_with_them(infos: Infos) -> None:
+    made = await order(begun(), reading(infos, clip=True, drawn=True))
+    nodes = {node.name: node for node in made.pipeline.nodes}
+    assert set(nodes) == {"encode", "picture", "look", "animate", "decode", "export"}
+    assert nodes["animate"].WhichOneof("call") == "generate"
+    assert (nodes["animate"].generate.frames, nodes["animate"].generate.seed) == (5, 7)
+    assert (nodes["look"].tae_encode.clip_frames, nodes["look"].tae_encode.seed) == (5, 7)
+    assert {(size.height, size.width) for size in nodes["picture"].conform.sizes} == {(32, 48), (32, 32)}
+    assert {
+        "picture.video encode.picture",
+        "look.latents animate.latents",
+        "look.latent_space animate.latent_space",
+        "look.height animate.height",
+        "look.width animate.width",
+    } <= edges(made)
+
+
+async def test_of_a_picture_is_encoded_what_the_generator_reads(infos: Infos) -> None:
+    made = await order(begun(pixels=info_pb2.Size(height=16, width=64)), reading(infos))
+    nodes = {node.name: node for node in made.pipeline.nodes}
+    look = nodes["look"].tae_encode
+    assert (look.clip_frames, look.HasField("seed")) == (0, False)
+    assert [(size.height, size.width) for size in nodes["picture"].conform.sizes] == [(16, 64)]
+
+
+async def test_a_film_that_no_model_can_begin_is_refused(infos: Infos) -> None:
+    with pytest.raises(FailedPreconditionError, match=r"no model of this graph begins films with a picture"):
+        await order(begun(), infos)
+    with pytest.raises(InvalidArgumentError, match=r"source_guidance is 2.0, must be left out: the model has no such"):
+        await order(begun(source_guidance=2.0), reading(infos))
+    alone = reading(infos)
+    with pytest.raises(InvalidArgumentError, match=r"spec.text_to_video .* the model begins with a picture"):
+        await order(film(verbatim=True), alone)
