@@ -6,10 +6,6 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 EXTRAS := rewriter,encoder,generator,tae,audio,editor,personalizer,upsampler,graph,s3,jobs,pipelines,train,bench,dev
 STAMP := $(VENV)/.installed
-# Every training run behind the shipped weights, each after those it stands on; the rows are in training/recipes.py.
-# A stage of the generator goes on from the one before, and the last of them is published.
-RECIPES := tae_mini codec_mini vision_mini identity_mini t5_mini audio_mini audio_mini_tuned audio_mini_even ul2_mini byt5_mini metaclip_mini rewriter_mini dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned dit_mini_aspects editor_mini_stills editor_mini_tasks editor_mini_edits editor_mini_back personalizer_mini_same personalizer_mini_cross personalizer_mini_natural upsampler_mini
-STAGES := audio_mini audio_mini_tuned dit_mini_images dit_mini_joint dit_mini_pruned dit_mini_tuned editor_mini_stills editor_mini_tasks editor_mini_edits personalizer_mini_same personalizer_mini_cross
 VERSION ?= mini-2
 CLUSTER := minio helm etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl coredns pause training-operator
 
@@ -86,11 +82,7 @@ protos-release: $(STAMP) ## take the protos as they are as the release that `buf
 	$(BIN)/buf build --exclude-source-info -o protos/image.binpb
 
 weights: $(STAMP) ## [VERSION=mini-2] train and publish every shipped network, going on from what runs/ holds (hours)
-	@for recipe in $(RECIPES); do \
-		$(BIN)/python -m training.train --recipe "$$recipe" --resume || exit 1; \
-		case " $(STAGES) " in *" $$recipe "*) continue ;; esac; \
-		$(BIN)/python -m training.publish --recipe "$$recipe" --version "$(VERSION)" --alias mini || exit 1; \
-	done
+	$(BIN)/python -m training.plan run --plan mini --version "$(VERSION)" --alias mini
 
 bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
 	$(BIN)/python -m tests.bench --out runs/bench.json

@@ -15,6 +15,7 @@ from kubernetes import client as core
 CONTAINER = "pytorch"  # the training operator refuses a job whose container has another name
 LABELS = {"app.kubernetes.io/name": "kino", "app.kubernetes.io/component": "training"}
 RECIPE_LABEL = "kino.training/recipe"
+PIPELINE_LABEL = "kino.training/pipeline"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 GPU = "nvidia.com/gpu"
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -37,8 +38,11 @@ class Job:
         min_nodes: where given, the run goes on with as few machines as this; it starts with `nodes`.
         max_restarts: how often workers that died are started again.
         memory: of each pod, as Kubernetes writes it.
-        publish: version to publish when the run has ended, and to move the alias `candidate` to; empty for none.
+        encodes: make the latents of the recipe and of the stages before it, instead of training it.
+        publish: version to publish when the run has ended, and to move the alias to; empty for none.
         models: registry to publish to, and to read earlier stages from.
+        parts: version whose parts it stands on where the registry has them; empty for those of the preset's name.
+        pipeline: that it is a stage of; empty for none.
         secret: name of a secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; empty for none.
         queue: of Kueue, which starts the job when there is room for the whole of it; empty for none.
         gang: whether the scheduler is to place all pods or none (Volcano, or a scheduler of the operator's choice).
@@ -58,8 +62,12 @@ class Job:
     max_restarts: int = 3
     cpus: str = "4"
     memory: str = "16Gi"
+    encodes: bool = False
     publish: str = ""
+    alias: str = "candidate"
     models: str = ""
+    parts: str = ""
+    pipeline: str = ""
     secret: str = ""
     service_account: str = "default"
     queue: str = ""
@@ -84,6 +92,8 @@ class Job:
             raise ValueError(f"min_nodes is {self.min_nodes}, must be from 1 to the nodes, {self.nodes}")
         if not self.store.startswith("s3://"):
             raise ValueError(f"store is {self.store!r}, must be s3://bucket: pods share no folder and lose their own")
+        if self.encodes and self.nodes > 1:
+            raise ValueError(f"nodes is {self.nodes}, must be 1 for a job that encodes")
         if self.publish and not self.models.startswith("s3://"):
             raise ValueError(f"models is {self.models!r}, must be s3://bucket to publish to")
         if self.publish and self.min_nodes is not None:
@@ -97,6 +107,9 @@ class Job:
 
 def command(job: Job, first: bool = True) -> list[str]:
     """Return what a pod runs: torchrun over its workers, and in the first pod the publisher after it."""
+    where = ["--recipe", job.recipe, "--runs", _FOLDERS["runs"]]
+    if job.encodes:
+        return ["python", "-m", "training.encode", *where, "--store", job.store]
     if job.nodes == 1 and job.min_nodes is None:
         meeting = ["--standalone", "--max-restarts", str(job.max_restarts)]
     elif job.min_nodes is None:
@@ -106,11 +119,11 @@ def command(job: Job, first: bool = True) -> list[str]:
     else:
         meeting = []  # the operator tells torchrun in the environment
     train = ["torchrun", *meeting, "--nproc-per-node", str(job.workers), "-m", "training.train"]
-    train += ["--recipe", job.recipe, "--resume", "--runs", _FOLDERS["runs"], "--store", job.store]
+    train += [*where, "--resume", "--store", job.store]
     if not (job.publish and first):
         return train
-    publish = ["python", "-m", "training.publish", "--recipe", job.recipe, "--version", job.publish]
-    publish += ["--alias", "candidate", "--runs", _FOLDERS["runs"], "--models", job.models]
+    publish = ["python", "-m", "training.publish", *where, "--version", job.publish]
+    publish += ["--alias", job.alias, "--models", job.models]
     return ["sh", "-ec", f"{shlex.join(train)}\n{shlex.join(publish)}"]
 
 
@@ -194,7 +207,8 @@ def rendered(job: kubeflow.KubeflowOrgV1PyTorchJob | dict[str, Any]) -> dict[str
 
 def _labels(job: Job) -> dict[str, str]:
     queue = {QUEUE_LABEL: job.queue} if job.queue else {}
-    return {**LABELS, RECIPE_LABEL: job.recipe, **queue}
+    pipeline = {PIPELINE_LABEL: job.pipeline} if job.pipeline else {}
+    return {**LABELS, RECIPE_LABEL: job.recipe, **pipeline, **queue}
 
 
 def _pod(job: Job, command: Sequence[str]) -> core.V1PodTemplateSpec:
@@ -211,9 +225,11 @@ def _pod(job: Job, command: Sequence[str]) -> core.V1PodTemplateSpec:
         env=[
             core.V1EnvVar(name="KINO_CACHE", value=_FOLDERS["cache"]),
             *([core.V1EnvVar(name="KINO_MODELS", value=job.models)] if job.models else []),
+            *([core.V1EnvVar(name="KINO_PARTS", value=job.parts)] if job.parts else []),
         ],
         env_from=[core.V1EnvFromSource(secret_ref=core.V1SecretEnvSource(name=job.secret))] if job.secret else None,
         resources=_resources(job),
+        termination_message_policy="FallbackToLogsOnError",  # so that its status says why it failed
         volume_mounts=[core.V1VolumeMount(name=name, mount_path=path) for name, path in mounts.items()],
         security_context=core.V1SecurityContext(
             allow_privilege_escalation=False,

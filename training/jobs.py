@@ -1,16 +1,17 @@
-"""Training jobs in a cluster: python -m training.jobs submit|render|status|logs|cancel|list.
+"""Training jobs in a cluster: python -m training.jobs submit|render|status|logs|cancel|list|pipeline.
 
 A job is a PyTorchJob of Kubeflow's training operator: `submit` creates one, and the others ask the cluster that
-kubectl would ask. `render` prints the manifest and needs no cluster.
+kubectl would ask. `render` prints the manifest and needs no cluster. `pipeline` runs a plan of many jobs, each after
+those it stands on.
 
 Exit codes: 0 done, 2 a setting is wrong, 3 the cluster cannot be reached or refuses, 4 the job has failed.
 """
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
+from textwrap import indent
 from typing import Any
 
 import yaml
@@ -19,8 +20,11 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from training.job import LABELS, RECIPE_LABEL, Job, pytorch_job, rendered, train_job
-from training.recipes import RECIPES
+from kino.store import StoreError, open_store
+from training.job import LABELS, RECIPE_LABEL, pytorch_job, rendered, train_job
+from training.job_flags import add_job, add_run, job_of
+from training.pipeline import Pipeline, Runner, State, load, save
+from training.plan import PLANS, Stage, plan
 
 OK, BAD_INPUT, REFUSED, FAILED = 0, 2, 3, 4
 _ENDED = ("Succeeded", "Failed")
@@ -38,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(REFUSED, f"no cluster: {error}")
     except HTTPError as error:
         return _tell(REFUSED, f"the cluster does not answer: {error}")
+    except StoreError as error:
+        return _tell(REFUSED, str(error))
     except (RuntimeError, TimeoutError) as error:  # as the SDK words it; the API's answer is its cause
         cause = error.__context__
         return _tell(REFUSED, _reason(cause) if isinstance(cause, ApiException) else str(error))
@@ -46,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def submit(given: argparse.Namespace) -> int:
     """Create a job, and with --wait follow it to its end."""
-    job = _job(given)
+    job = job_of(given)
     client = _client(given)
     client.create_job(job=pytorch_job(job), namespace=job.namespace)
     print(f"{job.namespace}/{job.name}")
@@ -61,7 +67,7 @@ def submit(given: argparse.Namespace) -> int:
 
 def render(given: argparse.Namespace) -> int:
     """Print the manifest of a job."""
-    job = _job(given)
+    job = job_of(given)
     manifest = train_job(job) if given.trainer_v2 else rendered(pytorch_job(job))
     if given.trainer_v2:
         print("# experimental: the interface of TrainJob still changes")
@@ -109,22 +115,58 @@ def list_jobs(given: argparse.Namespace) -> int:
     return OK
 
 
+def submit_pipeline(given: argparse.Namespace) -> int:
+    """Keep what a pipeline is asked for, and run its stages to the end."""
+    _check_parallel(given)
+    pipeline = Pipeline(given.name, given.plan, given.version, job_of(given))
+    for stage in plan(pipeline.plan):
+        pipeline.job_of(stage)  # so that what a stage cannot be is told before the first one begins
+    save(pipeline, open_store(_store(given)))
+    return _drive(given, _runner(given, pipeline))
+
+
+def resume_pipeline(given: argparse.Namespace) -> int:
+    """Go on with a pipeline where it stopped: what failed is tried again, what is done stays."""
+    _check_parallel(given)
+    runner = _runner(given, load(given.name, open_store(_store(given))))
+    runner.forgive()
+    return _drive(given, runner)
+
+
+def show_pipeline(given: argparse.Namespace) -> int:
+    """Print where every stage of a pipeline stands."""
+    runner = _runner(given, load(given.name, open_store(_store(given))))
+    for stage, state in runner.look().items():
+        _say(stage, state)
+    return OK
+
+
+def _drive(given: argparse.Namespace, runner: Runner) -> int:
+    return OK if runner.drive(given.parallel, given.poll_seconds, _say) else FAILED
+
+
+def _say(stage: Stage, state: State) -> None:
+    print(f"{stage.name}: {state.word}" + (f"\n{indent(state.reason, '  ')}" if state.reason else ""), flush=True)
+
+
+def _runner(given: argparse.Namespace, pipeline: Pipeline) -> Runner:
+    return Runner(pipeline, _store(given), given.models_here or pipeline.job.models, _client(given))
+
+
+def _store(given: argparse.Namespace) -> str:
+    return str(given.store_here or given.store)
+
+
+def _check_parallel(given: argparse.Namespace) -> None:
+    if not (given.parallel >= 1 and given.poll_seconds > 0):
+        raise ValueError(
+            f"--parallel is {given.parallel} and --poll-seconds {given.poll_seconds:g}, "
+            "must be at least 1 and greater than 0"
+        )
+
+
 def _client(given: argparse.Namespace) -> TrainingClient:
     return TrainingClient(config_file=given.kubeconfig, context=given.context, namespace=given.namespace)
-
-
-def _job(given: argparse.Namespace) -> Job:
-    chosen = dict(_pair(text) for text in given.node_selector)
-    fields = {name: getattr(given, name) for name in Job.__dataclass_fields__ if name in given}
-    name = given.name or re.sub(r"[^a-z0-9-]", "-", given.recipe)
-    return Job(**{**fields, "name": name, "node_selector": chosen, "tolerations": tuple(given.tolerations)})
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not (name and separator):
-        raise ValueError(f"--node-selector is {text!r}, must be of the form LABEL=VALUE")
-    return name, value
 
 
 def _state(job: Any) -> str:
@@ -159,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (("submit", submit, "create a job"), ("render", render, "print its manifest")):
         command = commands.add_parser(name, parents=[cluster], help=text)
         command.set_defaults(command=run)
-        _add_job(command)
+        add_run(command)
+        add_job(command)
         if run is submit:
             command.add_argument("--wait", action="store_true", help="until it has ended")
         else:
@@ -176,33 +219,34 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--follow", action="store_true", help="go on until it ends")
             command.add_argument("--all", action="store_true", help="of every pod")
     commands.add_parser("list", parents=[cluster], help="show all jobs").set_defaults(command=list_jobs)
+    pipeline = commands.add_parser("pipeline", help="run a plan of many jobs, each after those it stands on")
+    _add_pipeline(pipeline.add_subparsers(required=True, metavar="COMMAND"), cluster)
     return parser
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--recipe", required=True, choices=sorted(RECIPES), metavar="RECIPE", help="row of training/recipes.py")
-    add("--name", help="of the job (the recipe's, with dashes)")
-    add("--image", required=True, help="image with kino's extras train and s3")
-    add("--store", required=True, metavar="URL", help="s3://bucket for checkpoints and curves")
-    add("--nodes", type=int, default=1, help="machines (%(default)s)")
-    add("--gpus-per-node", type=int, default=0, help="0 computes on CPUs (%(default)s)")
-    add("--workers-per-node", type=int, default=1, help="without GPUs (%(default)s)")
-    add("--min-nodes", type=int, help="go on with as few machines as this")
-    add("--max-restarts", type=int, default=3, help="of workers that died (%(default)s)")
-    add("--cpus", default="4", help="of each pod (%(default)s)")
-    add("--memory", default="16Gi", help="of each pod (%(default)s)")
-    add("--publish", default="", metavar="VERSION", help="publish the result, and move the alias candidate to it")
-    add("--models", default="", metavar="URL", help="s3://bucket of the registry to publish to")
-    add("--secret", default="", metavar="NAME", help="secret with the keys of the buckets")
-    add("--service-account", default="default", help="of the pods (%(default)s)")
-    add("--queue", default="", help="queue of Kueue: the job waits until there is room for all of it")
-    add("--suspend", action="store_true", help="create it without starting it")
-    add("--gang", action="store_true", help="place all pods or none")
-    add("--priority", default="", metavar="CLASS", help="priority class of the pods")
-    add("--node-selector", action="append", default=[], metavar="LABEL=VALUE", help="only on machines with this label")
-    add("--tolerations", action="append", default=[], metavar="KEY", help="also on machines with this taint")
-    add("--deadline-seconds", type=int, help="end the job after so long")
+def _add_pipeline(commands: Any, cluster: argparse.ArgumentParser) -> None:
+    for name, run, text in (
+        ("submit", submit_pipeline, "start one, and follow it to its end; what runs goes on when this ends"),
+        ("status", show_pipeline, "show where every stage stands"),
+        ("resume", resume_pipeline, "go on where it stopped"),
+    ):
+        command = commands.add_parser(name, parents=[cluster], help=text)
+        command.set_defaults(command=run)
+        add = command.add_argument
+        if run is submit_pipeline:
+            add("--name", required=True, help="of the pipeline; its jobs' names begin with it")
+            add("--plan", required=True, choices=sorted(PLANS), help="row of training/plan.py")
+            add("--version", required=True, help="of every component that it publishes")
+            add("--alias", default="candidate", help="moved to each version (%(default)s)")
+            add_job(command)
+        else:
+            add("name", metavar="NAME")
+            add("--store", required=True, metavar="URL", help="that of `submit`")
+        add("--store-here", default="", metavar="URL", help="the same, where it is reached otherwise from here")
+        add("--models-here", default="", metavar="URL", help="as --store-here, of the registry")
+        if run is not show_pipeline:
+            add("--parallel", type=int, default=1, metavar="N", help="stages that may run at once (%(default)s)")
+            add("--poll-seconds", type=float, default=10.0, help="how often to look (%(default)s)")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def test_workers_of_several_nodes_meet_at_the_master() -> None:
         *("--rdzv-endpoint", "tae-mini-master-0:29400", "--rdzv-id", "tae-mini", "--nproc-per-node", "2"),
     ]
     assert words[13:] == [
-        *("-m", "training.train", "--recipe", "tae_mini", "--resume"),
-        *("--runs", "/var/lib/kino/runs", "--store", "s3://runs/tae?endpoint=http://minio:9000"),
+        *("-m", "training.train", "--recipe", "tae_mini", "--runs", "/var/lib/kino/runs"),
+        *("--resume", "--store", "s3://runs/tae?endpoint=http://minio:9000"),
     ]
     assert command(JOB)[:4] == ["torchrun", "--standalone", "--max-restarts", "3"]
 
@@ -111,10 +111,27 @@ def test_the_first_pod_publishes_what_was_trained() -> None:
     train, publish = script.splitlines()
     assert train.startswith("torchrun ")
     assert publish == (
-        "python -m training.publish --recipe tae_mini --version v1 --alias candidate --runs /var/lib/kino/runs "
+        "python -m training.publish --recipe tae_mini --runs /var/lib/kino/runs --version v1 --alias candidate "
         "--models 's3://models?endpoint=http://minio:9000'"
     )
     assert command(job, first=False)[0] == "torchrun"
+
+
+def test_a_stage_of_a_pipeline_stands_on_its_version_and_says_why_it_failed() -> None:
+    job = replace(JOB, models="s3://models", parts="v1", pipeline="first", alias="trial", publish="v1")
+    container = pod(job)["containers"][0]
+    assert {"name": "KINO_MODELS", "value": "s3://models"} in container["env"]
+    assert {"name": "KINO_PARTS", "value": "v1"} in container["env"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert rendered(pytorch_job(job))["metadata"]["labels"]["kino.training/pipeline"] == "first"
+    assert "--alias trial" in command(job)[2]
+
+
+def test_a_job_may_encode_what_others_learn_from() -> None:
+    assert command(replace(JOB, encodes=True)) == [
+        *("python", "-m", "training.encode", "--recipe", "tae_mini", "--runs", "/var/lib/kino/runs"),
+        *("--store", "s3://runs/tae?endpoint=http://minio:9000"),
+    ]
 
 
 @pytest.mark.parametrize("changes", [{}, {"nodes": 4, "min_nodes": 2}, {"nodes": 2, "gpus_per_node": 8, "queue": "q"}])
@@ -147,6 +164,7 @@ def test_a_train_job_says_the_same_in_the_words_of_the_trainer() -> None:
         ({"workers_per_node": 0}, "workers_per_node is 0, must be from 1 to 64"),
         ({"nodes": 2, "min_nodes": 3}, "min_nodes is 3, must be from 1 to the nodes, 2"),
         ({"store": "runs"}, "store is 'runs', must be s3://bucket"),
+        ({"nodes": 2, "encodes": True}, "nodes is 2, must be 1 for a job that encodes"),
         ({"publish": "v1"}, "models is '', must be s3://bucket to publish to"),
         ({"publish": "v1", "models": "s3://m", "min_nodes": 1}, "publish is given with min_nodes"),
     ],

@@ -1,89 +1,13 @@
-import json
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.training.cluster import Api
 from training import jobs
 
 FLAGS = ["--recipe", "tae_nano", "--image", "kino:1", "--store", "s3://runs"]
-
-
-class Api(ThreadingHTTPServer):
-    """The few paths of a Kubernetes API server that the SDK asks for; `objects` is what it holds, by path."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.objects: dict[str, Any] = {}
-        self.refusal: tuple[int, str] | None = None
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Api
-
-    def answer(self, status: int, body: Any) -> None:
-        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path in self.server.objects:
-            self.answer(200, self.server.objects[path])
-            return
-        found = [value for key, value in self.server.objects.items() if key.rpartition("/")[0] == path]
-        if path.rpartition("/")[2] in ("pytorchjobs", "pods"):
-            self.answer(200, {"items": found})
-        else:
-            self.answer(404, {"message": f"{path.rpartition('/')[2]} not found"})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.refusal is not None:
-            status, message = self.server.refusal
-            self.answer(status, {"message": message})
-            return
-        body["metadata"]["creationTimestamp"] = "2026-01-02T03:04:05Z"
-        self.server.objects[f"{self.path}/{body['metadata']['name']}"] = body
-        self.answer(201, body)
-
-    def do_DELETE(self) -> None:
-        self.answer(200, self.server.objects.pop(self.path.partition("?")[0]))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    server = Api()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def cluster(api: Api, tmp_path: Path) -> list[str]:
-    """The flags that name the cluster."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.server_port}"}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
-    return ["--kubeconfig", str(tmp_path / "config"), "--namespace", "lab"]
 
 
 JOBS = "/apis/kubeflow.org/v1/namespaces/lab/pytorchjobs"
