@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from services.service import NAMES
 
@@ -17,11 +18,11 @@ LINES = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line
 STAGES = "\n".join(LINES).split("FROM ")[1:]
 
 
-def test_the_last_stage_runs_as_nobody_and_builds_nothing() -> None:
-    build, image = STAGES
-    assert build.startswith("python:3.11-slim-bookworm AS build")
-    assert image.startswith("python:3.11-slim-bookworm\n")
-    assert "RUN " not in image  # nothing is installed beside what was built
+def test_the_image_runs_as_nobody_and_holds_nothing_that_builds() -> None:
+    *_, runtime, image = STAGES
+    assert runtime.startswith("python:3.11-slim-bookworm AS runtime\n")
+    assert image.startswith("runtime\n")
+    assert "RUN " not in runtime + image  # nothing is installed beside what was built
     assert "USER 10001:10001" in image
     assert image.rstrip().endswith('ENTRYPOINT ["python", "-m", "services"]')
 
@@ -45,7 +46,20 @@ def test_the_installer_is_the_one_of_the_makefile() -> None:
 FILES = ("Dockerfile", "Makefile")
 
 
-@pytest.mark.parametrize("extra", [*NAMES, "train"])
+def test_dependencies_do_not_change_with_the_code() -> None:
+    (dependencies,) = (stage for stage in STAGES if "AS dependencies\n" in stage)
+    copied = [line.split()[1:-1] for line in dependencies.splitlines() if line.startswith("COPY")]
+    assert copied == [["pyproject.toml", "constraints.txt"]]
+    assert STAGES[-1].index("COPY models") < STAGES[-1].index("COPY --from=project")  # what changes most often is last
+
+
+def test_the_image_of_all_serves_as_any_service_and_trains() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (row,) = (Requirement(entry) for entry in extras["all"])
+    assert row.extras == {*NAMES, "train", "s3"}
+
+
+@pytest.mark.parametrize("extra", [*NAMES, "all", "train"])
 def test_every_service_has_an_extra_to_build_with(extra: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {extra, "s3"} <= extras.keys()

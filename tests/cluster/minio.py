@@ -18,7 +18,6 @@ from tests.cluster import binaries
 from tests.cluster.place import KEYS
 
 
-
 @dataclass
 class Minio:
     """A server over a folder, which can be paused, killed and started again at the same address."""
