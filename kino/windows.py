@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from kino import flow
+from kino.models.dit import DiT, Reading
+
 
 def window_starts(length: int, window: int) -> list[int]:
     """Where the windows over so many latents begin: half a window apart, the last one at the end; one if it fits."""
@@ -42,6 +45,26 @@ def merged(predict: Callable[[Tensor, Sequence[int]], Tensor], x_t: Tensor, wind
             total[0, :, start : start + window] += weights * v
             mass[start : start + window] += weights
     return total / mass
+
+
+def guided(
+    network: DiT, reading: Reading, num_texts: int, guidance: float, window: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The velocity of a clip [1 c l h w] at times [1] under guidance, by windows where it is longer than one.
+
+    Args:
+        reading: of the text alone, or of what guidance moves away from and then the text.
+        window: latents in time of the longest clips that the network was trained on.
+    """
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        def of_window(state: Tensor, _: Sequence[int]) -> Tensor:
+            v = network(state.expand(num_texts, -1, -1, -1, -1), t.expand(num_texts), reading)
+            return v if num_texts == 1 else flow.guide(v[:1], v[1:], guidance)
+
+        return merged(of_window, x_t, window, 1)
+
+    return predict
 
 
 def cut(values: Tensor, dim: int, starts: Sequence[int], window: int) -> Tensor:

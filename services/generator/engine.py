@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kino import flow
 from kino.adapters import Chosen
 from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
 from kino.devices import reserve
@@ -19,8 +18,9 @@ from kino.manifest import Manifest
 from kino.models.dit import DiT
 from kino.presets import Preset
 from kino.registry import Registry
-from kino.shapes import Clips
+from kino.shapes import Clips, latent_frames
 from kino.weights import open_network
+from kino.windows import guided
 from services.generator.adapters import ADAPTER_BYTES, Adapters, active
 
 
@@ -109,7 +109,9 @@ class Engine(Protocol):
 class GeneratorEngine:
     """A DiT on one device.
 
-    Guidance takes both texts through the network in one batch of two. No two tasks share a batch, so a result depends
+    A clip longer than those that the network was trained on is denoised in windows of their length, half of it apart,
+    whose velocities are merged at every step: the same words hold all along. Guidance takes both texts through the
+    network in one batch of two. No two tasks share a batch, so a result depends
     on its task alone, bit for bit.
 
     Args:
@@ -139,6 +141,7 @@ class GeneratorEngine:
         networks = {"transformer": self.network}
         self.adapters = Adapters(networks, self.manifest, registry, self.device, adapter_bytes)
         self.clips = self.preset.video.clips(self.preset.dit.latent_channels)
+        self.window = latent_frames(self.preset.video.frames)
         self.text_shapes: Mapping[str, tuple[int, int]] = self.preset.text_shapes
         self.defaults = Defaults(**asdict(self.preset.sampler))
 
@@ -152,7 +155,8 @@ class GeneratorEngine:
         if how.guidance != 1:
             texts.insert(0, checked_rows("unconditional", task.unconditional, towers))
         start = beginning(task.start, task.seed, how.steps, config.latent_channels, grid)
-        needed = needed_bytes(config, grid.tokens, texts) + self.adapters.check(task.adapters)
+        tokens = grid.tokens * min(grid.t, self.window) // grid.t
+        needed = needed_bytes(config, tokens, texts) + self.adapters.check(task.adapters)
         reserve(needed, self.device, f"a clip of {grid.tokens} tokens")
         return self._sample(start, how, texts, task.adapters)
 
@@ -164,10 +168,11 @@ class GeneratorEngine:
         with active(changes):
             reading = self.network.read(batch(texts, self.preset.dit, self.device))
 
+        velocity = guided(self.network, reading, len(texts), how.guidance, self.window)
+
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             with active(changes):
-                v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), reading)
-            return v if len(texts) == 1 else flow.guide(v[:1], v[1:], how.guidance)
+                return velocity(x_t, t)
 
         yield from states(predict, start, how.times, self.device)
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kino import flow
 from kino.denoising import (
     Rows,
     Schedule,
@@ -27,7 +25,9 @@ from kino.models.dit import DiT, DitConfig
 from kino.models.identity import FoundFace, Identity, IdentityConfig, cut
 from kino.presets import IDENTITY, Preset
 from kino.registry import Registry
+from kino.shapes import latent_frames
 from kino.weights import open_network, open_part
+from kino.windows import guided
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Person:
 class PersonalizerEngine:
     """An identity encoder and a DiT that reads its tokens, on one device.
 
-    Guidance takes both readings through the network in one batch of two. No two tasks share a batch, so a result
-    depends on its task alone, bit for bit, and no identity can reach another's film.
+    A long clip is denoised in windows, as the generator does. Guidance takes both readings through the network in one
+    batch of two. No two tasks share a batch, so a result depends on its task alone, bit for bit, and no identity can
+    reach another's film.
 
     Args:
         preset: name of a row that has an identity encoder; one of random weights needs no registry.
@@ -91,6 +92,7 @@ class PersonalizerEngine:
         )
         self.config = self.network.config
         self.clips = self.preset.video.clips(self.config.latent_channels)
+        self.window = latent_frames(self.preset.video.frames)
         self.encoder.to(self.device)
         self.network.to(self.device)
 
@@ -131,17 +133,14 @@ class PersonalizerEngine:
             nobody = np.zeros((0, identity.token_width), np.float32)
             texts.insert(0, {**checked_rows("unconditional", task.unconditional, towers), IDENTITY: nobody})
         start = beginning(task.start, task.seed, how.steps, self.config.latent_channels, grid)
-        reserve(needed_bytes(self.config, grid.tokens, texts), self.device, f"a clip of {grid.tokens} tokens")
+        tokens = grid.tokens * min(grid.t, self.window) // grid.t
+        reserve(needed_bytes(self.config, tokens, texts), self.device, f"a clip of {grid.tokens} tokens")
         return self._sample(start, how, texts)
 
     @torch.inference_mode()
     def _sample(self, start: State, how: Schedule, texts: Sequence[Rows]) -> Iterator[State]:
         reading = self.network.read(batch(texts, self.config, self.device))
-
-        def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            v = self.network(x_t.expand(len(texts), -1, -1, -1, -1), t.expand(len(texts)), reading)
-            return v if len(texts) == 1 else flow.guide(v[:1], v[1:], how.guidance)
-
+        predict = guided(self.network, reading, len(texts), how.guidance, self.window)
         yield from states(predict, start, how.times, self.device)
 
 
