@@ -14,14 +14,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, device, nn
 
 from kino.adapters import AdapterSettings, Chosen
 from kino.manifest import Manifest
-from kino.registry import WEIGHTS_FILE, Registry
+from kino.registry import Registry
 from kino.weights import WeightsError, load_state
-
 
 ADAPTER_BYTES = 2 << 30
 """Most bytes of adapters unless told otherwise."""
@@ -91,7 +91,6 @@ class Adapters:
         Raises:
             ValueError: one was made for another version.
             MemoryError: they take more than adapters may.
-            kino.store.DamagedError: one is not there.
         """
         sizes = {}
         for one in chosen:
@@ -99,7 +98,7 @@ class Adapters:
                 raise ValueError(
                     f"adapters[{one.manifest.version}] is of another version, must be of {self.base.digest}"
                 )
-            sizes[one.manifest.digest] = self._registry.size_bytes(one.manifest, WEIGHTS_FILE)
+            sizes[one.manifest.digest] = self._size_bytes(one.manifest)
         if sum(sizes.values()) > self.max_bytes:
             raise MemoryError(
                 f"adapters take {sum(sizes.values()) >> 20} MiB, this service has {self.max_bytes >> 20} MiB for them"
@@ -119,12 +118,18 @@ class Adapters:
             for one in chosen:
                 digest = one.manifest.digest
                 if digest not in self._kept:
-                    self._make_room(self._registry.size_bytes(one.manifest, WEIGHTS_FILE), wanted)
+                    self._make_room(self._size_bytes(one.manifest), wanted)
                     self._kept[digest] = self._load(one.manifest)
                 self._kept.move_to_end(digest)
                 for layer, change in self._kept[digest].items():
                     changes.setdefault(layer, []).append((change, one.weight))
+            self._make_room(0, wanted)
         return changes
+
+    def _size_bytes(self, manifest: Manifest) -> int:
+        """What an adapter takes once it is loaded: its numbers, in the type of the network's own."""
+        largest = max(self._layers[AdapterSettings.of(manifest).part].values(), key=lambda layer: layer.weight.numel())
+        return int(manifest.metrics["parameters"]) * largest.weight.dtype.itemsize
 
     def _make_room(self, num_bytes: int, wanted: Set[str]) -> None:
         """Let go of what was used longest ago and is not wanted, until so many bytes more are within the bound."""
@@ -136,16 +141,17 @@ class Adapters:
     def _load(self, manifest: Manifest) -> dict[nn.Module, Change]:
         settings, tensors = AdapterSettings.of(manifest), load_state(manifest, self._registry, dtype=None)
         layers = self._layers[settings.part]
-        changes = {}
+        changes: dict[nn.Module, Change] = {}
         for name in sorted({key.rpartition(".lora_A.")[0] for key in tensors if ".lora_A." in key}):
             down, up, bias = (tensors.get(f"{name}.{key}") for key in ("lora_A.weight", "lora_B.weight", "lora_B.bias"))
             layer = layers.get(name)
             if layer is None or down is None or up is None or not _fits(layer, down, up):
                 raise WeightsError(f"adapter/{manifest.version}: {name} is not of {self.base.version}")
+            type_ = layer.weight.dtype
             changes[layer] = Change(
-                down=down.to(self._device, copy=True),  # out of the mapped file, as networks are
-                up=up.to(self._device, copy=True),
-                bias=None if bias is None else bias.to(self._device, copy=True),
+                down=down.to(self._device, type_, copy=True),  # out of the mapped file, as networks are
+                up=up.to(self._device, type_, copy=True),
+                bias=None if bias is None else bias.to(self._device, type_, copy=True),
                 alpha=float(tensors[f"{name}.alpha"]),
                 divisor=math.sqrt(len(down)) if settings.by_root else len(down),
             )
@@ -154,6 +160,8 @@ class Adapters:
 
 def _change(layer: nn.Module, given: tuple[Any, ...], made: Tensor) -> Tensor | None:
     """What a layer gives under the changes of the request that it computes for; in the order and type of PEFT's own."""
+    if torch.compiler.is_compiling():  # what is compiled is the network alone; requests with adapters do without it
+        return None
     active = _ACTIVE.get()
     if active is None or layer not in active:
         return None
