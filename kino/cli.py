@@ -278,6 +278,10 @@ def _add_generations(parser: argparse.ArgumentParser, parents: list[argparse.Arg
         command.set_defaults(command=f"cli_graph:{name}")
         if name in ("get", "watch"):
             command.add_argument("--out", metavar="FOLDER", help="write its artifacts there once it has succeeded")
+    link = commands.add_parser("link", parents=parents, help="print a URL that downloads an artifact for a while")
+    link.add_argument("uri", metavar="URI", help="kino://sha256/...")
+    link.add_argument("--seconds", type=int, default=3600, metavar="N", help="how long it opens (%(default)s)")
+    link.set_defaults(command="cli_graph:link")
     listing = commands.add_parser("list", parents=parents, help="newest first")
     listing.add_argument(
         "--state", action="append", default=[], choices=("queued", "running", "succeeded", "failed", "cancelled")

@@ -189,7 +189,7 @@ async def make(
             if getattr(given, name, None) is not None:
                 raise InvalidArgumentError(f"--{name}", getattr(given, name), "left out where a running graph is named")
         with bars.shown():
-            async with AsyncKino(given.address) as kino:
+            async with AsyncKino(given.address, by_links=True) as kino:
                 generation = await order(kino, bars)
         return Made(generation, files, 0.0, time.monotonic() - began)
     flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name, None) for name in _LOCAL))]

@@ -21,7 +21,7 @@ _SUFFIXES = {"video/mp4": ".mp4", "image/png": ".png", "video/matroska": ".mkv"}
 
 def connect(given: argparse.Namespace) -> AsyncKino:
     """Return a client of the graph that a command names, or of the one that `kino serve` starts."""
-    return AsyncKino(given.address or DEFAULT_ADDRESS)
+    return AsyncKino(given.address or DEFAULT_ADDRESS, by_links=True)
 
 
 async def status(given: argparse.Namespace) -> int:
@@ -49,6 +49,17 @@ async def create(given: argparse.Namespace) -> int:
         print_json(as_json(generation))
     else:
         print(generation.id)
+    return 0
+
+
+async def link(given: argparse.Namespace) -> int:
+    """Print a link to an artifact."""
+    async with connect(given) as kino:
+        found = await kino.artifacts.link(given.uri, given.seconds)
+    if given.json:
+        print_json({"uri": given.uri, "url": found.url, "expires": found.expires.isoformat(timespec="seconds")})
+    else:
+        print(found.url)
     return 0
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from kino.client_async import AsyncKino, Film, Image, Sound
-from kino.client_connections import AsyncArtifacts
+from kino.client_connections import AsyncArtifacts, Link
 from kino.client_generations import AsyncGenerations, OnChange
 from kino.client_loop import Loop
 from kino.client_pipeline import Pipeline
@@ -67,13 +67,19 @@ class Kino:
         address: `host:port` of a graph. It may be left out where only services named in `services` are called.
         services: `host:port` of single services by name; the graph tells those that are left out.
         patience_seconds: how long a watch waits for a graph that went away and may come back.
+        by_links: download files from the store's own server where the graph gives links that open from here.
     """
 
     def __init__(
-        self, address: str | None = None, *, services: Mapping[str, str] | None = None, patience_seconds: float = 30.0
+        self,
+        address: str | None = None,
+        *,
+        services: Mapping[str, str] | None = None,
+        patience_seconds: float = 30.0,
+        by_links: bool = False,
     ) -> None:
         self._loop = Loop()
-        self._kino = AsyncKino(address, services=services, patience_seconds=patience_seconds)
+        self._kino = AsyncKino(address, services=services, patience_seconds=patience_seconds, by_links=by_links)
         self.generations = Generations(self._loop, self._kino.generations)
         self.artifacts = Artifacts(self._loop, self._kino.artifacts)
         self.rewriter = Rewriter(self._loop, self._kino.rewriter)
@@ -242,6 +248,10 @@ class Artifacts:
     def download(self, uri: str) -> bytes:
         """Return the bytes of a file; raises `DataLossError` where they are not those that the uri names."""
         return self._loop.run(self._inner.download(uri))
+
+    def link(self, uri: str, seconds: int = 3600) -> Link:
+        """Return a link by which anyone may download a file for so long; see `AsyncArtifacts.link`."""
+        return self._loop.run(self._inner.link(uri, seconds))
 
     def of(self, generation: Generation, name: str) -> bytes:
         """Return the bytes of an artifact of a generation, by the name of the pipeline's output."""

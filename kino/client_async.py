@@ -65,14 +65,20 @@ class AsyncKino:
         address: `host:port` of a graph. It may be left out where only services named in `services` are called.
         services: `host:port` of single services by name; the graph tells those that are left out.
         patience_seconds: how long a watch waits for a graph that went away and may come back.
+        by_links: download files from the store's own server where the graph gives links that open from here.
     """
 
     def __init__(
-        self, address: str | None = None, *, services: Mapping[str, str] | None = None, patience_seconds: float = 30.0
+        self,
+        address: str | None = None,
+        *,
+        services: Mapping[str, str] | None = None,
+        patience_seconds: float = 30.0,
+        by_links: bool = False,
     ) -> None:
         self._connections = Connections({**({"graph": address} if address else {}), **(services or {})})
         self.generations = AsyncGenerations(self._connections, patience_seconds)
-        self.artifacts = AsyncArtifacts(self._connections)
+        self.artifacts = AsyncArtifacts(self._connections, by_links)
         self.rewriter = AsyncRewriter(self._connections)
         self.encoder = AsyncEncoder(self._connections, self.artifacts)
         self.generator = AsyncGenerator(self._connections, self.artifacts)

@@ -1,18 +1,34 @@
 """Connections of the client, and the files that travel over them."""
 
+import asyncio
 import hashlib
 import io
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import grpc
 
 from kino import rpc
-from kino.errors import DataLossError, InternalError, UnavailableError, from_rpc_error
+from kino.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    InternalError,
+    UnavailableError,
+    UnimplementedError,
+    from_rpc_error,
+)
 from kino.v1 import graph_pb2, graph_pb2_grpc
 
 _CHUNK_BYTES = 1 << 20
+_LINK_SECONDS = 10.0  # of each wait for the store's server, before a file comes through the graph
+_log = logging.getLogger("kino.client")
 
 
 @contextmanager
@@ -60,11 +76,23 @@ class Connections:
         self.addresses = told | self.addresses
 
 
-class AsyncArtifacts:
-    """The files of a graph's store."""
+@dataclass(frozen=True)
+class Link:
+    """What anyone may download a file from by plain HTTP, and until when."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    url: str
+    expires: datetime
+
+
+class AsyncArtifacts:
+    """The files of a graph's store.
+
+    Args:
+        by_links: download from the store's own server where the graph gives links that open from here.
+    """
+
+    def __init__(self, connections: Connections, by_links: bool = False) -> None:
+        self._connections, self._by_links = connections, by_links
 
     async def upload(self, data: bytes | Path, media_type: str) -> str:
         """Store a file, given by its bytes or its path, for example as "video/mp4", and return its uri."""
@@ -74,14 +102,39 @@ class AsyncArtifacts:
 
     async def download(self, uri: str) -> bytes:
         """Return the bytes of a file; raises `DataLossError` where they are not those that the uri names."""
-        stub = await self._stub()
-        data = bytearray()
-        with typed_errors():
-            async for response in stub.DownloadArtifact(graph_pb2.DownloadArtifactRequest(uri=uri)):
-                data += response.chunk
+        data = (await self._linked(uri) if self._by_links else None) or await self._streamed(uri)
         digest = hashlib.sha256(data).hexdigest()
         if digest != uri.rpartition("/")[2]:
             raise DataLossError(f"{uri} arrived damaged: its SHA-256 is {digest}")
+        return data
+
+    async def link(self, uri: str, seconds: int = 3600) -> Link:
+        """Return a link to a file.
+
+        Raises:
+            FailedPreconditionError: the graph's store is a folder, which has no server.
+            NotFoundError: there is no such file.
+            InvalidArgumentError: `seconds` are not 1 to 604800, a week.
+        """
+        stub = await self._stub()
+        with typed_errors():
+            response = await stub.LinkArtifact(graph_pb2.LinkArtifactRequest(uri=uri, seconds=seconds))
+        return Link(response.url, response.expire_time.ToDatetime(UTC))
+
+    async def _linked(self, uri: str) -> bytes | None:
+        """Return a file from the store's server; None where the graph gives no link, or it does not open from here."""
+        try:
+            link = await self.link(uri)
+            return await asyncio.to_thread(_fetch, link.url)
+        except (FailedPreconditionError, UnimplementedError, OSError) as error:
+            _log.info("%s comes through the graph: %s", uri, error)
+            return None
+
+    async def _streamed(self, uri: str) -> bytes:
+        stub, data = await self._stub(), bytearray()
+        with typed_errors():
+            async for response in stub.DownloadArtifact(graph_pb2.DownloadArtifactRequest(uri=uri)):
+                data += response.chunk
         return bytes(data)
 
     async def of(self, generation: graph_pb2.Generation, name: str) -> bytes:
@@ -93,6 +146,18 @@ class AsyncArtifacts:
 
     async def _stub(self) -> "graph_pb2_grpc.GraphServiceAsyncStub":
         return graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))
+
+
+def _fetch(url: str) -> bytes:
+    """Return what lies behind a link of the graph's; raises OSError."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise OSError(f"the link is {url[:40]!r}, must be http or https")
+    try:
+        with urlopen(url, timeout=_LINK_SECONDS) as response:
+            content: bytes = response.read()
+    except HTTPException as error:
+        raise OSError(f"the link broke off: {error}") from error
+    return content
 
 
 def _upload_messages(data: bytes | Path, media_type: str) -> Iterator[graph_pb2.UploadArtifactRequest]:

@@ -80,6 +80,11 @@ class GraphServiceStub:
                 request_serializer=kino_dot_v1_dot_graph__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=kino_dot_v1_dot_graph__pb2.DownloadArtifactResponse.FromString,
                 _registered_method=True)
+        self.LinkArtifact = channel.unary_unary(
+                '/kino.v1.GraphService/LinkArtifact',
+                request_serializer=kino_dot_v1_dot_graph__pb2.LinkArtifactRequest.SerializeToString,
+                response_deserializer=kino_dot_v1_dot_graph__pb2.LinkArtifactResponse.FromString,
+                _registered_method=True)
 
 
 class GraphServiceServicer:
@@ -151,6 +156,14 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LinkArtifact(self, request, context):
+        """Gives a link to a file, which anyone may download by plain HTTP for a while, without keys and past the graph. It is
+        refused (FAILED_PRECONDITION) where the store is a folder, which has no server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GraphServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +211,11 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     servicer.DownloadArtifact,
                     request_deserializer=kino_dot_v1_dot_graph__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=kino_dot_v1_dot_graph__pb2.DownloadArtifactResponse.SerializeToString,
+            ),
+            'LinkArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkArtifact,
+                    request_deserializer=kino_dot_v1_dot_graph__pb2.LinkArtifactRequest.FromString,
+                    response_serializer=kino_dot_v1_dot_graph__pb2.LinkArtifactResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +462,33 @@ class GraphService:
             '/kino.v1.GraphService/DownloadArtifact',
             kino_dot_v1_dot_graph__pb2.DownloadArtifactRequest.SerializeToString,
             kino_dot_v1_dot_graph__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kino.v1.GraphService/LinkArtifact',
+            kino_dot_v1_dot_graph__pb2.LinkArtifactRequest.SerializeToString,
+            kino_dot_v1_dot_graph__pb2.LinkArtifactResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class GraphServiceStub:
     """Puts a file into the artifact store: one header, then chunks."""
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_graph_pb2.DownloadArtifactRequest, _graph_pb2.DownloadArtifactResponse]
     """Reads a file from the artifact store in chunks; its digest is verified."""
+    LinkArtifact: _grpc.UnaryUnaryMultiCallable[_graph_pb2.LinkArtifactRequest, _graph_pb2.LinkArtifactResponse]
+    """Gives a link to a file, which anyone may download by plain HTTP for a while, without keys and past the graph. It is
+    refused (FAILED_PRECONDITION) where the store is a folder, which has no server.
+    """
 
 @_typing.type_check_only
 class GraphServiceAsyncStub(GraphServiceStub):
@@ -83,6 +87,10 @@ class GraphServiceAsyncStub(GraphServiceStub):
     """Puts a file into the artifact store: one header, then chunks."""
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_graph_pb2.DownloadArtifactRequest, _graph_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """Reads a file from the artifact store in chunks; its digest is verified."""
+    LinkArtifact: _aio.UnaryUnaryMultiCallable[_graph_pb2.LinkArtifactRequest, _graph_pb2.LinkArtifactResponse]  # type: ignore[assignment]
+    """Gives a link to a file, which anyone may download by plain HTTP for a while, without keys and past the graph. It is
+    refused (FAILED_PRECONDITION) where the store is a folder, which has no server.
+    """
 
 class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts, runs and remembers generations."""
@@ -162,5 +170,15 @@ class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_graph_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_graph_pb2.DownloadArtifactResponse]]:
         """Reads a file from the artifact store in chunks; its digest is verified."""
+
+    @_abc_1.abstractmethod
+    def LinkArtifact(
+        self,
+        request: _graph_pb2.LinkArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_graph_pb2.LinkArtifactResponse, _abc.Awaitable[_graph_pb2.LinkArtifactResponse]]:
+        """Gives a link to a file, which anyone may download by plain HTTP for a while, without keys and past the graph. It is
+        refused (FAILED_PRECONDITION) where the store is a folder, which has no server.
+        """
 
 def add_GraphServiceServicer_to_server(servicer: GraphServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -131,6 +131,10 @@ class Ingress:
         """See `GraphService`."""
         return await _answer(self._service.UploadArtifact, requests, grpc_context)
 
+    async def LinkArtifact(self, request: graph_pb2.LinkArtifactRequest, grpc_context: Any) -> Message:
+        """See `GraphService`."""
+        return await _answer(self._service.LinkArtifact, request, grpc_context)
+
     async def WatchGeneration(
         self, request: graph_pb2.WatchGenerationRequest, grpc_context: Any
     ) -> AsyncGenerator[Message]:

@@ -3,14 +3,17 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kino.errors import InvalidArgumentError
+from kino.errors import FailedPreconditionError, InvalidArgumentError
 from kino.files import full_is_typed
 from kino.store import Store
 from kino.v1 import graph_pb2, media_pb2
 
 MAX_BYTES = 1 << 30
+LINK_SECONDS = 3600
+MAX_LINK_SECONDS = 7 * 24 * 3600
 CHUNK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 8 << 20
 
@@ -49,6 +52,27 @@ async def upload(
         artifact = await asyncio.to_thread(store.put, file, first.header.media_type)  # type: ignore[arg-type]
     media = media_pb2.Media(media_type=artifact.media_type, uri=artifact.uri)
     return graph_pb2.UploadArtifactResponse(media=media, size_bytes=artifact.size_bytes)
+
+
+async def link(request: graph_pb2.LinkArtifactRequest, store: Store) -> graph_pb2.LinkArtifactResponse:
+    """Return a link to a file.
+
+    Raises:
+        InvalidArgumentError: the time is longer than a store's links may last, or negative.
+        FailedPreconditionError: the store has no server that anybody could be sent to.
+        ValueError: the address is malformed.
+        kino.store.StoreError: the artifact is missing, or the store does not answer.
+    """
+    seconds = request.seconds or LINK_SECONDS
+    if not 1 <= seconds <= MAX_LINK_SECONDS:
+        raise InvalidArgumentError("seconds", request.seconds, f"from 0 to {MAX_LINK_SECONDS}")
+    expires = datetime.now(UTC) + timedelta(seconds=seconds)
+    url = await asyncio.to_thread(store.link, request.uri, seconds)
+    if url is None:
+        raise FailedPreconditionError("the store is a folder, which has no server to link to: download the file")
+    response = graph_pb2.LinkArtifactResponse(url=url)
+    response.expire_time.FromDatetime(expires)
+    return response
 
 
 async def download(

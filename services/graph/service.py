@@ -165,6 +165,12 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
             async for chunk in chunks:
                 yield chunk
 
+    async def LinkArtifact(
+        self, request: graph_pb2.LinkArtifactRequest, context: Any
+    ) -> graph_pb2.LinkArtifactResponse:
+        """Give a link to a file."""
+        return await artifacts.link(request, self._store)
+
     async def _part(self, component: str) -> graph_pb2.Part:
         part = graph_pb2.Part(component=component, address=self._config.peers[component])
         try:
