@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--runtime", default="auto", help="auto, torch or onnx: by what rewriter, towers and TAE compute (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
+    add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
     add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
     add("--drain-seconds", type=float, default=20.0, help="how long calls may go on once told to end (%(default)s)")
@@ -106,6 +107,8 @@ def _plan(given: argparse.Namespace) -> host.Plan:
     _check_names([name for name in (*versions, *peers) if name])
     if given.queue < 0:
         raise ValueError(f"--queue is {given.queue}, must be at least 0")
+    if given.adapter_mib < 0:
+        raise ValueError(f"--adapter-mib is {given.adapter_mib}, must be at least 0")
     if given.runtime not in RUNTIMES:
         raise ValueError(f"--runtime is {given.runtime!r}, must be one of {', '.join(RUNTIMES)}")
     if not (math.isfinite(given.drain_seconds) and given.drain_seconds >= 0):
@@ -125,6 +128,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         device=given.device,
         runtime=given.runtime,
         queue=given.queue,
+        adapter_mib=given.adapter_mib,
         peers=peers,
         ledger=given.ledger or local.ledger_url(data),
         fetch_urls=given.fetch_urls,

@@ -36,6 +36,7 @@ class ServiceConfig:
         device: where the networks compute, for example "cpu" or "cuda:0".
         runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
         queue: calls that may wait for the device before further ones are refused, at least 0.
+        adapter_mib: the generator alone: most memory of adapters that are kept for further requests, in MiB.
         peers: the graph alone: address of each service it calls, by name.
         ledger: the graph alone: SQLAlchemy URL of its database.
         fetch_urls: whether media may be named by http or https URLs; private addresses are refused all the same.
@@ -51,6 +52,7 @@ class ServiceConfig:
     device: str = "cpu"
     runtime: str = "auto"
     queue: int = 16
+    adapter_mib: int = 2048
     peers: Mapping[str, str] = field(default_factory=dict)
     ledger: str = ""
     fetch_urls: bool = False

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 
-from kino import validate, wire
+from kino import adapter_requests, validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError
 from kino.limits import limits_of
@@ -44,6 +44,7 @@ class GeneratorServicer(GeneratorServiceServicer):
 
     engine: Engine
     store: Store
+    registry: Registry
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
@@ -53,8 +54,10 @@ class GeneratorServicer(GeneratorServiceServicer):
         """Open the store and load the weights."""
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
-        registry = Registry(config.models)
-        self.engine = await asyncio.to_thread(open_engine, config.preset, config.version, registry, config.device)
+        self.registry = Registry(config.models)
+        self.engine = await asyncio.to_thread(
+            open_engine, config.preset, config.version, self.registry, config.device, config.adapter_mib << 20
+        )
 
     async def stop(self) -> None:
         """End the worker thread."""
@@ -64,7 +67,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         self, request: GeneratorServiceDescribeRequest, context: object
     ) -> GeneratorServiceDescribeResponse:
         """Say which model is served and what it accepts."""
-        return GeneratorServiceDescribeResponse(info=self._info())
+        return GeneratorServiceDescribeResponse(info=await asyncio.to_thread(self._info))
 
     async def Generate(self, request: GenerateRequest, context: object) -> AsyncIterator[GenerateResponse]:
         """Yield progress and checkpoints as steps are finished, and the latents last."""
@@ -101,6 +104,8 @@ class GeneratorServicer(GeneratorServiceServicer):
         if self.engine.reads_picture is not None:
             info.picture.CopyFrom(PictureReading(**asdict(self.engine.reads_picture)))
         info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
+        adapter_requests.add_limits(info.limits)
+        info.adapters.extend(adapter_requests.told(self.registry, manifest.digest))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 
@@ -124,6 +129,7 @@ class GeneratorServicer(GeneratorServiceServicer):
             **asked(request.sampling),
             start=start_of(request, self.store),
             fps=request.fps if request.HasField("fps") else None,
+            adapters=adapter_requests.choose(request.adapters, "adapters", self.registry, self.engine.manifest),
             picture=(
                 wire.decode(request.latents, "latents", "c t h w", store=self.store)
                 if request.HasField("latents")

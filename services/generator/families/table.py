@@ -24,10 +24,10 @@ DENOISERS: dict[str, type[Denoiser]] = {
 }
 
 
-def open_engine(preset: str, version: str, registry: Registry, device: str) -> Engine:
+def open_engine(preset: str, version: str, registry: Registry, device: str, adapter_bytes: int) -> Engine:
     """The engine of a version: of our own networks, or of a published pipeline's."""
     if version not in RANDOM_PRESETS:
         manifest = registry.resolve("dit", version)
         if is_published(manifest):
-            return PublishedEngine(DENOISERS[manifest.family], manifest, registry, device)
-    return GeneratorEngine(preset, version, registry, device)
+            return PublishedEngine(DENOISERS[manifest.family], manifest, registry, device, adapter_bytes)
+    return GeneratorEngine(preset, version, registry, device, adapter_bytes)
