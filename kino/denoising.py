@@ -23,12 +23,14 @@ class State(NamedTuple):
     """The sample after a finished step: its number from 1, how many there are, x_t float32 [c t h w].
 
     The history is what a solver of several steps keeps of those before, shaped as the sample; others keep nothing.
+    A run resumes from it bit for bit unless it says otherwise.
     """
 
     step: int
     of: int
     x_t: NDArray[np.float32]
     history: tuple[NDArray[np.float32], ...] = ()
+    resumes: bool = True
 
 
 class Schedule(NamedTuple):

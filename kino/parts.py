@@ -13,8 +13,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from kino import adopted, weights
+from kino.execution import Execution
 from kino.families import Settings
 from kino.manifest import Manifest
+from kino.placement import place
 from kino.registry import Registry
 from kino.store import DamagedError
 from kino.weights import WeightsError
@@ -26,13 +28,17 @@ WEIGHTS = ("diffusion_pytorch_model", "model")
 class Parts:
     """The parts of one version, whose files are as they were published; each is read when it is asked for.
 
+    Args:
+        execution: of the networks that are placed; as published if None.
+
     Raises:
         ValueError: the version is of no published pipeline.
         kino.store.DamagedError: a file is missing, truncated or altered.
     """
 
-    def __init__(self, manifest: Manifest, registry: Registry) -> None:
-        self.settings = Settings.of(manifest)
+    def __init__(self, manifest: Manifest, registry: Registry, execution: Execution | None = None) -> None:
+        self.settings, self.execution = Settings.of(manifest), execution or Execution()
+        self._waiting: list[Any] = []
         for name in manifest.digests:
             registry.file(manifest, name)
         self._folder = registry.folder(manifest)
@@ -50,6 +56,10 @@ class Parts:
         if of_diffusers(name):
             return read_network(folder, name, dtype)
         return adopted.read_network(folder, name, dtype)
+
+    def placed(self, part: str, device: torch.device) -> Any:
+        """A network on the device, as the execution asks. Raises as `network`."""
+        return place(self.network(part), device, self.execution, self._waiting)
 
     def tokenizer(self, part: str) -> Any:
         """A tokenizer."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kino.execution import OFFLOADS, WEIGHTS, Execution
 from kino.registry import models_folder
 from kino.store import NotFoundError, StoreError
 from kino.telemetry import start_logging
@@ -89,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
     add("--runtime", default="auto", help="auto, torch or onnx: by what rewriter, towers and TAE compute (%(default)s)")
+    add("--weights", default="", help=f"{', '.join(WEIGHTS[1:])}: of published encoders and transformers (their own)")
+    add("--offload", default="", help=f"{', '.join(OFFLOADS[1:])}: keep those in host memory while others compute")
+    add("--compile", action="store_true", help="compile published transformers at first use")
+    add("--cache", type=float, default=0.0, help="take what changed less than this from the step before (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
     add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
     add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
@@ -127,6 +132,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         models=given.models,
         device=given.device,
         runtime=given.runtime,
+        execution=Execution(given.weights, given.offload, given.compile, given.cache),
         queue=given.queue,
         adapter_mib=given.adapter_mib,
         peers=peers,

@@ -65,7 +65,8 @@ class Checkpoints:
     def due(self, state: State) -> bool:
         """Return whether a state is to be kept; time counts from `last` on."""
         now = time.monotonic()
-        if state.step == state.of or (state.step % self._every and now - self.last < self._seconds):
+        is_early = state.step % self._every and now - self.last < self._seconds
+        if state.step == state.of or not state.resumes or is_early:
             return False
         self.last = now
         return True

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import grpc
 
+from kino.execution import Execution
+
 NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "upsampler", "graph")
 
 RUNTIMES = ("auto", "torch", "onnx")
@@ -35,6 +37,7 @@ class ServiceConfig:
         models: place of the model registry, a folder or an `s3://` URL.
         device: where the networks compute, for example "cpu" or "cuda:0".
         runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
+        execution: how published text encoders and transformers compute.
         queue: calls that may wait for the device before further ones are refused, at least 0.
         adapter_mib: the generator alone: most memory of adapters that are kept for further requests, in MiB.
         peers: the graph alone: address of each service it calls, by name.
@@ -51,6 +54,7 @@ class ServiceConfig:
     models: str | Path
     device: str = "cpu"
     runtime: str = "auto"
+    execution: Execution = field(default_factory=Execution)
     queue: int = 16
     adapter_mib: int = 2048
     peers: Mapping[str, str] = field(default_factory=dict)

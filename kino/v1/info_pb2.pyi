@@ -412,6 +412,7 @@ class Info(_message.Message):
     ABILITIES_FIELD_NUMBER: _builtins.int
     PICTURE_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
+    APPROXIMATIONS_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Name of the service, for example "generator"."""
     version: _builtins.str
@@ -454,6 +455,12 @@ class Info(_message.Message):
     def adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdapterVersion]:
         """Adapters that were made for this version, as the registry holds them now."""
 
+    @_builtins.property
+    def approximations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What makes results differ from those of the model as published, for example "weights in int8"; each decides the
+        result as the version does.
+        """
+
     def __init__(
         self,
         *,
@@ -472,10 +479,11 @@ class Info(_message.Message):
         abilities: _abc.Iterable[Global___Ability.ValueType] | None = ...,
         picture: Global___PictureReading | None = ...,
         adapters: _abc.Iterable[Global___AdapterVersion] | None = ...,
+        approximations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "adapters", b"adapters", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "adapters", b"adapters", "approximations", b"approximations", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from kino.execution import Execution
 from kino.manifest import Manifest
 from kino.media import Frames
 from kino.parts import Parts
@@ -18,13 +19,21 @@ class PublishedEncoder:
     Args:
         family: its text encoders.
         device: as torch names it.
+        execution: as published if None.
     """
 
     runtime, preset, states_fps = "torch", "", False
 
-    def __init__(self, family: type[Texts], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        family: type[Texts],
+        manifest: Manifest,
+        registry: Registry,
+        device: str = "cpu",
+        execution: Execution | None = None,
+    ) -> None:
         self.manifest = manifest
-        self.texts = family(Parts(manifest, registry), torch.device(device))
+        self.texts = family(Parts(manifest, registry, execution), torch.device(device))
         self.spaces = {
             tower: Space(manifest.digest, width, rows) for tower, (rows, width) in self.texts.settings.texts.items()
         }

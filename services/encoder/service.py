@@ -46,7 +46,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         config, registry = self.config, Registry(self.config.models)
         self._store = await asyncio.to_thread(open_store, config.store)
         self._engine = await asyncio.to_thread(
-            open_engine, config.preset, config.version, registry, config.device, config.runtime
+            open_engine, config.preset, config.version, registry, config.device, config.runtime, config.execution
         )
 
     async def stop(self) -> None:
@@ -64,6 +64,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         info.digest, info.preset = engine.digest, engine.preset
         for name, (digest, width, most) in engine.spaces.items():
             info.text_spaces.append(TextSpace(tower=name, digest=digest, width=width, max_tokens=most))
+        info.approximations.extend(self.config.execution.of_texts.approximations)
         info.limits.CopyFrom(text_limits(self.config.queue))
         if engine.states_fps:
             info.limits.fps.minimum, info.limits.fps.maximum = MIN_FPS, MAX_FPS

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kino.denoising import Rows, State, check, check_floats, checked_rows
 from kino.devices import reserve
+from kino.execution import Execution
 from kino.family import IMAGE_TO_VIDEO
 from kino.limits import MAX_FPS, MAX_GUIDANCE, MAX_STEPS, MIN_FPS, Defaults
 from kino.manifest import Manifest
@@ -21,6 +22,7 @@ from services.generator.adapters import ADAPTER_BYTES, Adapters, active
 from services.generator.engine import PictureReading, Task, check_picture
 from services.generator.families.denoiser import Denoiser, Order
 from services.generator.families.solver import Solver, solver
+from services.generator.shortcuts import Shortcuts
 
 
 class PublishedEngine:
@@ -30,6 +32,7 @@ class PublishedEngine:
         family: its denoiser.
         device: as torch names it.
         adapter_bytes: most bytes of adapters.
+        execution: as published if None.
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class PublishedEngine:
         registry: Registry,
         device: str = "cpu",
         adapter_bytes: int = ADAPTER_BYTES,
+        execution: Execution | None = None,
     ) -> None:
         self.manifest, self.device = manifest, torch.device(device)
-        self.parts = Parts(manifest, registry)
+        self.parts = Parts(manifest, registry, execution)
         self.denoiser = family(self.parts, self.device)
+        self.shortcuts = Shortcuts(self.denoiser.networks.values(), self.parts.execution)
         self.adapters = Adapters(self.denoiser.networks, manifest, registry, self.device, adapter_bytes)
         assert self.parts.settings.sampling is not None
         sampling = self.parts.settings.sampling
@@ -67,6 +72,7 @@ class PublishedEngine:
             raise ValueError(
                 f"sampling.linear_steps is {task.linear_steps}, must be left out: the scheduler is the model's"
             )
+        self.shortcuts.check(task.adapters)
         order = self._order(task, grid)
         extent = self.denoiser.extent(grid)
         needed = self.denoiser.needed_bytes(order) + self.adapters.check(task.adapters)
@@ -90,9 +96,10 @@ class PublishedEngine:
             nothing = torch.zeros_like(x_t, dtype=denoiser.predicts or denoiser.dtype)
             typed = run.resume(start.step, history, nothing, torch.zeros_like(x_t), partial(denoiser.kept, order=order))
             x_t = denoiser.arrange(self._tensor(start.x_t)).to(typed)
-        for index in range(start.step if start else 0, steps):
+        first = start.step if start else 0
+        for index in range(first, steps):
             time = run.times[index].to(self.device)
-            with active(changes):
+            with active(changes), self.shortcuts.step(index, index == first):
                 prediction = predict(x_t, time)
             x_t = denoiser.kept(run.step(index, prediction, x_t), order)
             x_t = denoiser.finish(x_t, order) if index + 1 == steps else x_t
@@ -106,7 +113,8 @@ class PublishedEngine:
         restored = self._array(x_t)
         if step == of:
             return State(step, of, restored[:, lead:])
-        return State(step, of, restored, tuple(self._array(kept) for kept in run.history(x_t)))
+        history = tuple(self._array(kept) for kept in run.history(x_t))
+        return State(step, of, restored, history, self.shortcuts.resumes(step))
 
     def _order(self, task: Task, grid: Grid) -> Order:
         default = self.defaults.guidance

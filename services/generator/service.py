@@ -56,7 +56,13 @@ class GeneratorServicer(GeneratorServiceServicer):
         self.store = await asyncio.to_thread(open_store, config.store)
         self.registry = Registry(config.models)
         self.engine = await asyncio.to_thread(
-            open_engine, config.preset, config.version, self.registry, config.device, config.adapter_mib << 20
+            open_engine,
+            config.preset,
+            config.version,
+            self.registry,
+            config.device,
+            config.execution,
+            config.adapter_mib << 20,
         )
 
     async def stop(self) -> None:
@@ -103,6 +109,7 @@ class GeneratorServicer(GeneratorServiceServicer):
         info.abilities.extend(description.abilities(self.engine.abilities))
         if self.engine.reads_picture is not None:
             info.picture.CopyFrom(PictureReading(**asdict(self.engine.reads_picture)))
+        info.approximations.extend(self.config.execution.approximations)
         info.limits.CopyFrom(limits_of(clips, self.engine.defaults))
         adapter_requests.add_limits(info.limits)
         info.adapters.extend(adapter_requests.told(self.registry, manifest.digest))

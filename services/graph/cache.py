@@ -31,7 +31,7 @@ def stage_key(call: Call, request: Message, info: info_pb2.Info, salt: str = "")
         if field in deciding.DESCRIPTOR.fields_by_name:
             deciding.ClearField(field)
     digest = hashlib.sha256()
-    for part in (call.name, info.digest, info.software, salt):
+    for part in (call.name, info.digest, info.software, salt, *info.approximations):
         digest.update(len(part).to_bytes(4) + part.encode())
     digest.update(deciding.SerializeToString(deterministic=True))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """The encoder's families: one row each."""
 
+from kino.execution import Execution
 from kino.families import TOWERS, is_published
 from kino.registry import Registry
 from kino.weights import RANDOM_PRESETS
@@ -21,11 +22,14 @@ TEXTS: dict[str, type[Texts]] = {
 }
 
 
-def open_engine(preset: str, version: str, registry: Registry, device: str, runtime: str) -> Engine:
+def open_engine(
+    preset: str, version: str, registry: Registry, device: str, runtime: str, execution: Execution
+) -> Engine:
     """The engine of a version: of our own towers, or of a published pipeline's, which compute by torch."""
     names = () if version in RANDOM_PRESETS else (*registry.versions(TOWERS), *registry.aliases(TOWERS))
     if version in names:
         manifest = registry.resolve(TOWERS, version)
         if is_published(manifest):
-            return PublishedEncoder(TEXTS[manifest.family], manifest, registry, device)
+            return PublishedEncoder(TEXTS[manifest.family], manifest, registry, device, execution)
+    execution.check_own()
     return EncoderEngine(preset, version, registry, device, runtime)

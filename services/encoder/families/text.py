@@ -25,10 +25,10 @@ class Texts(ABC):
         self.image_processor: Any = None
         for name in parts.settings.parts:
             if name.startswith("text_encoder"):
-                self.networks[name] = parts.network(name).to(device)
+                self.networks[name] = parts.placed(name, device)
                 self.tokenizers[name] = parts.tokenizer(name.replace("text_encoder", "tokenizer"))
             elif name == "image_encoder":
-                self.networks[name] = parts.network(name).to(device)
+                self.networks[name] = parts.placed(name, device)
             elif name == "image_processor":
                 self.image_processor = parts.image_processor()
 

@@ -62,7 +62,7 @@ class Denoiser(ABC):
         assert parts.settings.clips is not None
         self.clips: Clips = parts.settings.clips
         self.settings, self.device = parts.settings, device
-        self.network: Any = parts.network("transformer").to(device)
+        self.network: Any = parts.placed("transformer", device)
 
     @property
     def networks(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The generator's families: one row each."""
 
+from kino.execution import Execution
 from kino.families import is_published
 from kino.registry import Registry
 from kino.weights import RANDOM_PRESETS
@@ -24,10 +25,13 @@ DENOISERS: dict[str, type[Denoiser]] = {
 }
 
 
-def open_engine(preset: str, version: str, registry: Registry, device: str, adapter_bytes: int) -> Engine:
+def open_engine(
+    preset: str, version: str, registry: Registry, device: str, execution: Execution, adapter_bytes: int
+) -> Engine:
     """The engine of a version: of our own networks, or of a published pipeline's."""
     if version not in RANDOM_PRESETS:
         manifest = registry.resolve("dit", version)
         if is_published(manifest):
-            return PublishedEngine(DENOISERS[manifest.family], manifest, registry, device, adapter_bytes)
+            return PublishedEngine(DENOISERS[manifest.family], manifest, registry, device, adapter_bytes, execution)
+    execution.check_own()
     return GeneratorEngine(preset, version, registry, device, adapter_bytes)

@@ -17,7 +17,7 @@ class Wan(Denoiser):
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
         super().__init__(parts, device)
-        self.expert: Any = parts.network("transformer_2").to(device) if "transformer_2" in parts else None
+        self.expert: Any = parts.placed("transformer_2", device) if "transformer_2" in parts else None
         ratio = parts.settings.pipeline.get("boundary_ratio")
         # The second expert takes over below this time.
         self.boundary = 0.0 if ratio is None else ratio * parts.scheduler().config.num_train_timesteps

@@ -24,7 +24,7 @@ class Autoencoder(ABC):
     def __init__(self, parts: Parts, device: torch.device) -> None:
         assert parts.settings.clips is not None
         self.clips: Clips = parts.settings.clips
-        self.network: Any = parts.network("vae").to(device)
+        self.network: Any = parts.placed("vae", device)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -28,6 +28,7 @@ def test_a_key_depends_on_what_decides_the_result_and_on_nothing_else() -> None:
         stage_key(GENERATE, request(sampling=generator_pb2.Sampling(steps=20)), INFO),
         stage_key(GENERATE, request(), info_pb2.Info(digest="b" * 64, software="0.1.0")),
         stage_key(GENERATE, request(), info_pb2.Info(digest="a" * 64, software="0.2.0")),
+        stage_key(GENERATE, request(), info_pb2.Info(digest="a" * 64, software="0.1.0", approximations=["compiled"])),
         stage_key(GENERATE, request(), INFO, salt="generation"),
         stage_key(CALLS["encode"], encoder_pb2.EncodeRequest(), INFO),
         stage_key(CALLS["tae_encode"], tae_pb2.TaeServiceEncodeRequest(), INFO),
