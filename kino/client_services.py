@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kino import wire
 from kino.client_connections import AsyncArtifacts, Connections, typed_errors
-from kino.client_specs import SamplingOptions, SoundOptions, fill, sampling
+from kino.client_specs import SamplingOptions, SoundOptions, adapters_of, fill, sampling
 from kino.errors import InternalError
 from kino.v1 import (
     audio_pb2,
@@ -137,14 +137,20 @@ class AsyncGenerator:
         frames: int,
         size: tuple[int, int],
         seed: int = 0,
+        adapters: Mapping[str, float] | None = None,
         on_progress: OnProgress | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Latents:
-        """Return the latents of `frames` frames (1 is an image) of `size`, height and width in pixels."""
+        """Return the latents of `frames` frames (1 is an image) of `size`, height and width in pixels.
+
+        Args:
+            adapters: what changes the model for this call alone: its weight by the adapter's name, in this order.
+        """
         request = generator_pb2.GenerateRequest(
             embeddings=encoding.response.embeddings,
             unconditional=encoding.response.unconditional,
             sampling=sampling(options),
+            adapters=adapters_of({"adapters": adapters or {}}),
         )
         fill(request, {"frames": frames, "height": size[0], "width": size[1], "seed": seed})
         stub = await self._stub()

@@ -32,6 +32,7 @@ class ImageOptions(SamplingOptions, total=False):
         size: height and width in pixels.
         seed: seed of every choice, 0 to 2^63 - 1; left out, the graph draws one and tells it.
         verbatim: give the prompt to the encoder as it is, without the rewriter.
+        adapters: what changes the generator for this one alone: its weight by the adapter's name, in this order.
     """
 
     negative_prompt: str
@@ -39,6 +40,7 @@ class ImageOptions(SamplingOptions, total=False):
     size: tuple[int, int]
     seed: int
     verbatim: bool
+    adapters: Mapping[str, float]
 
 
 class FilmOptions(ImageOptions, total=False):
@@ -124,6 +126,7 @@ class AnimateOptions(SamplingOptions, total=False):
     source_guidance: float
     verbatim: bool
     silent: bool
+    adapters: Mapping[str, float]
 
 
 M = TypeVar("M", bound=Message)
@@ -206,7 +209,7 @@ def sampling(options: Mapping[str, Any]) -> generator_pb2.Sampling:
 def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Product:
     if "aspect" in options and "size" in options:
         raise InvalidArgumentError("size", options["size"], "left out where an aspect is given")
-    plain = {name: value for name, value in options.items() if name not in (*_SAMPLING, "size")}
+    plain = {name: value for name, value in options.items() if name not in (*_SAMPLING, "size", "adapters")}
     if "quality" in plain:
         plain["quality"] = _quality(plain["quality"])
     fill(product, {"prompt": prompt, **plain})
@@ -214,9 +217,20 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
         height, width = options["size"]
         fill(product.pixels, {"height": height, "width": width})
         product.pixels.SetInParent()
+    if options.get("adapters"):
+        if "adapters" not in product.DESCRIPTOR.fields_by_name:
+            bound = f"left out: {product.DESCRIPTOR.name} takes none"
+            raise InvalidArgumentError("adapters", ", ".join(options["adapters"]), bound)
+        getattr(product, "adapters").extend(adapters_of(options))  # noqa: B009  # not every product has the field
     if any(name in options for name in _SAMPLING):
         product.sampling.CopyFrom(sampling(options))
     return product
+
+
+def adapters_of(options: Mapping[str, Any]) -> list[generator_pb2.Adapter]:
+    """Return the adapters that the options name among others."""
+    given = options.get("adapters", {}).items()
+    return [fill(generator_pb2.Adapter(), {"name": name, "weight": weight}) for name, weight in given]
 
 
 def _quality(name: str) -> int:

@@ -10,6 +10,7 @@ from kino.remote import NOTHING_REMOTE, Remote, is_url
 from kino.store import Store
 from kino.telemetry import request_id
 from kino.v1 import graph_pb2, media_pb2
+from services.graph import adapters
 from services.graph.calls import GRAPH
 from services.graph.fit import check_fit, fill_defaults
 from services.graph.pipeline import Plan, check, contents
@@ -100,6 +101,8 @@ async def prepare(key: str, spec: graph_pb2.GenerationSpec, fresh: bool, describ
         infos = await describe(expander.components(product), getattr(expander, "EITHER", ()))
         seed = _seed(product, f"spec.{kind}.seed")
         pipeline = expander.expand(product, f"spec.{kind}", infos, seed)
+        adapters.give(pipeline, adapters.of_product(spec), f"spec.{kind}.adapters")
+    adapters.settle(pipeline, infos, "" if kind == "pipeline" else f"spec.{kind}.adapters")
     fill_defaults(pipeline, infos)
     plan = check(pipeline)
     check_fit(plan, infos)

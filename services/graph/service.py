@@ -12,7 +12,7 @@ from kino.remote import Remote
 from kino.store import Store, open_store
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2_grpc import add_GraphServiceServicer_to_server as add_to_server
-from services.graph import artifacts, orders
+from services.graph import adapters, artifacts, orders
 from services.graph.calls import COMPONENTS
 from services.graph.database import parse
 from services.graph.director import Director, Pace
@@ -102,6 +102,8 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         await asyncio.to_thread(orders.keep_contents, request.spec, self._store, Remote(self._config.fetch_urls))
         generation = await self._ledger.find(key, request_digest(request.spec, request.fresh))
         if generation is None:
+            if adapters.named(request.spec):  # they may have been imported a moment ago
+                await self._parts.describe("generator")
             order = await orders.prepare(key, request.spec, request.fresh, self._parts.recent)
             generation = await self._ledger.create(order, self._max_queued)
             if self._director is not None:
