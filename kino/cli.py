@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kino.cli_flags import add_models, add_store, add_upscale
+from kino.cli_flags import add_adapter, add_models, add_store, add_upscale
 
 if TYPE_CHECKING:
     from kino.errors import KinoError
@@ -84,7 +84,7 @@ def _as_typed(given: argparse.Namespace, error: "KinoError") -> "KinoError":
     if not isinstance(error, InvalidArgumentError) or not error.field.startswith("spec."):
         return error
     name = "size" if ".pixels." in error.field else error.field.rpartition(".")[2]
-    name = {"description": "prompt"}.get(name, name)
+    name = "adapter" if ".adapters" in error.field else {"description": "prompt"}.get(name, name)
     if name not in given:
         return error
     is_flag = name not in ("prompt", "instruction") or given.command.startswith("cli_sound")
@@ -184,7 +184,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ray", action="store_true", help="run the graph on Ray Serve")
     parser.add_argument("--fetch-urls", action="store_true", help="take media by URL, from public addresses alone")
-    _add_model(parser)
+    _add_model(parser, adapted=False)
 
 
 def _add_film(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +212,9 @@ def _add_order(parser: argparse.ArgumentParser) -> None:
     _add_sampling(parser)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser, adapted: bool = True) -> None:
+    if adapted:
+        add_adapter(parser)
     parser.add_argument(
         "--model", metavar="NAME", help="an imported model in the place of ours; the prompt goes to it as it is"
     )

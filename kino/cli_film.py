@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kino import bounds, validate
+from kino.cli_adapters import weights_of
+from kino.cli_again import LOCAL, flags_again, program
 from kino.cli_files import check_picture, media_type
 from kino.cli_import import check_model
 from kino.cli_local import flags_of, local_services
@@ -24,15 +25,13 @@ from kino.v1.graph_pb2 import Generation, GenerationSpec
 
 _OPTIONS = (
     *("seconds", "fps", "aspect", "size", "seed", "steps", "linear_steps", "guidance", "negative_prompt", "verbatim"),
-    *("silent", "quality"),
+    *("silent", "quality", "adapter"),
 )
 _OF_PICTURES = ("image", "source_guidance", "identity")
-_FLAGS = {"silent": "no-sound"}  # those that are not called as the option is
 _PICTURES = ("rewriter", "encoder", "generator", "tae", "graph")  # the services of everything silent
 _IMPORTED = ("encoder", "generator", "tae", "graph")
 _ANIMATED = ("rewriter", "encoder", "tae", "editor", "graph")
 _PERSONAL = ("rewriter", "encoder", "personalizer", "tae", "graph")
-_LOCAL = ("preset", "models", "data", "model")
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,8 @@ def read_prompt(given: argparse.Namespace) -> str:
 def order_options(given: argparse.Namespace) -> dict[str, Any]:
     """Return what a command says beside the prompt; what it leaves out is the served model's own value."""
     options = {name: value for name in _OPTIONS if (value := getattr(given, name, None)) is not None}
+    if "adapter" in options:
+        options["adapters"] = weights_of(options.pop("adapter"))
     if getattr(given, "model", None) is not None:
         options["verbatim"] = True
     if "size" in options:
@@ -185,14 +186,14 @@ async def make(
     """
     began, bars = time.monotonic(), StageBars()
     if given.address is not None:
-        for name in _LOCAL:
+        for name in LOCAL:
             if getattr(given, name, None) is not None:
                 raise InvalidArgumentError(f"--{name}", getattr(given, name), "left out where a running graph is named")
         with bars.shown():
             async with AsyncKino(given.address, by_links=True) as kino:
                 generation = await order(kino, bars)
         return Made(generation, files, 0.0, time.monotonic() - began)
-    flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name, None) for name in _LOCAL))]
+    flags = ["--drain-seconds", "1", *flags_of(*(getattr(given, name, None) for name in LOCAL))]
     with bars.shown():
         finish_start = bars.begin("start")
         async with local_services(flags, log_to_file=True, names=names) as services:
@@ -279,22 +280,3 @@ def _command(given: argparse.Namespace, prompt: str, seed: int) -> list[str]:
     command = [program(), "image" if given.command.endswith("image") else "film"]
     command += flags_again(given, (*_OPTIONS, *(() if command[1] == "image" else _OF_PICTURES)), seed)
     return [*command, "--", prompt] if prompt.startswith("-") else [*command, prompt]
-
-
-def flags_again(given: argparse.Namespace, names: Sequence[str], seed: int) -> list[str]:
-    """Return the flags of these names that were given, the seed that was drawn, and where things are."""
-    flags: list[str] = []
-    for name in (*names, "address", *_LOCAL, "out"):
-        value = seed if name == "seed" else getattr(given, name, None)
-        flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
-        if value is True:
-            flags.append(flag)
-        elif value is not None:
-            flags += [flag, str(value)]
-    return flags
-
-
-def program() -> str:
-    """Return how the shell can call the program: by its name where that is found, else by the path it was called by."""
-    called = Path(sys.argv[0])
-    return "kino" if shutil.which("kino") or called.name != "kino" else str(called)

@@ -19,6 +19,9 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     take.add_argument("folder", metavar="FOLDER", help="in the format of diffusers: model_index.json and its parts")
     take.add_argument("--name", default="", help="of its versions, for --model (the folder's)")
     take.add_argument("--dtype", default="", help="float32, bfloat16 or float16, to compute in (as it is stored)")
+    take.add_argument("--adapter", action="store_true", help="FOLDER is a LoRA adapter of --base, or its file")
+    take.add_argument("--base", metavar="NAME", help="the imported model that the adapter was trained on")
+    take.add_argument("--part", default="transformer", help="transformer_2 for the second expert's (%(default)s)")
     take.set_defaults(command="cli_import:take")
     promote = commands.add_parser("promote", parents=[place], help="let an alias stand for a version")
     back = commands.add_parser("rollback", parents=[place], help="let an alias stand for what it stood for before")
@@ -33,6 +36,16 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     collect.add_argument("--dry-run", action="store_true", help="only show them")
     for command, name in ((show, "show"), (promote, "promote"), (back, "roll_back"), (collect, "collect")):
         command.set_defaults(command=f"cli_models:{name}")
+
+
+def add_adapter(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of commands whose model adapters may change."""
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        metavar="NAME[:WEIGHT]",
+        help="an imported adapter of the model, as strong as its weight (1); again for several at once",
+    )
 
 
 def add_upscale(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kino import bounds
+from kino import adapter_requests, bounds, cli_adapters
 from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
 from kino.families import DIT, DTYPES, TAE, Settings, is_published
@@ -17,7 +17,11 @@ _SERVICES = {"towers": "encoder", DIT: "generator", TAE: "tae"}
 
 
 async def take(given: argparse.Namespace) -> int:
-    """Publish the parts of a folder, and tell what they can do and take."""
+    """Publish the parts of a folder, and tell what they can do and take; or an adapter, where it is one."""
+    if given.adapter:
+        return await cli_adapters.take(given)
+    if given.base is not None:
+        raise InvalidArgumentError("--base", given.base, "left out without --adapter")
     if given.dtype and given.dtype not in DTYPES.values():
         raise InvalidArgumentError("--dtype", given.dtype, f"one of {', '.join(DTYPES.values())}")
     try:
@@ -84,6 +88,7 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
     assert settings.sampling is not None
     defaults = Defaults(settings.sampling.steps, None, settings.sampling.guidance)
     limits = limits_of(settings.clips, defaults), limits_of(settings.clips)
+    adapter_requests.choose(product.adapters, f"spec.{kind}.adapters", _registry(models), manifest)
     begins = IMAGE_TO_VIDEO in settings.abilities
     if isinstance(product, ImageToVideo):
         if not begins:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from kino.adapters import ADAPTER, AdapterSettings
 from kino.cli_graph import connect
 from kino.cli_view import as_json, print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
@@ -95,8 +96,8 @@ async def collect(given: argparse.Namespace) -> int:
 def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
     """Return the versions that are none of the newest, that no alias names now or did last, and no other stands on.
 
-    A generator stands on the TAE and the towers of its spaces; versions name their parents only to tell where they come
-    from.
+    A generator stands on the TAE and the towers of its spaces, an adapter on its generator; versions name their parents
+    only to tell where they come from. Adapters are no older and newer ones of each other, so all of them stay.
     """
     found = {
         component: [registry.resolve(component, version) for version in registry.versions(component)]
@@ -106,10 +107,12 @@ def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
     for component, manifests in found.items():
         newest = sorted(manifests, key=lambda manifest: manifest.created, reverse=True)[:keep]
         named = {version for history in registry.histories(component).values() for version in history[:2]}
-        kept += [manifest for manifest in manifests if manifest in newest or manifest.version in named]
-    needed = {
+        stays = component == ADAPTER
+        kept += [manifest for manifest in manifests if stays or manifest in newest or manifest.version in named]
+    bases = [manifest for manifests in found.values() for manifest in manifests if manifest.digest in _bases(kept)]
+    needed = _bases(kept) | {
         digest
-        for manifest in kept
+        for manifest in (*kept, *bases)
         for digest in (manifest.spaces.latent, manifest.spaces.vision, *manifest.spaces.text.values())
     }
     return [
@@ -118,6 +121,11 @@ def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
         for manifest in manifests
         if manifest not in kept and manifest.digest not in needed
     ]
+
+
+def _bases(manifests: list[Manifest]) -> set[str]:
+    """Return the digests of the versions that adapters were made for."""
+    return {AdapterSettings.of(manifest).base for manifest in manifests if manifest.component == ADAPTER}
 
 
 def _registry(given: argparse.Namespace) -> Registry:

@@ -5,8 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from kino.cli_again import flags_again, program
 from kino.cli_files import check_video, media_type
-from kino.cli_film import Made, account, check, flags_again, make, program, tell_facts, writable, write
+from kino.cli_film import Made, account, check, make, tell_facts, writable, write
 from kino.cli_view import StageBars, as_json, describe_sound, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import SOUND_FORMS, sound_for_video, text_to_sound

@@ -4,8 +4,9 @@ import argparse
 import shlex
 from pathlib import Path
 
+from kino.cli_again import flags_again, program
 from kino.cli_files import check_video, media_type
-from kino.cli_film import account, check, flags_again, make, program, sheet_of, tell_facts, writable, write
+from kino.cli_film import account, check, make, sheet_of, tell_facts, writable, write
 from kino.cli_view import StageBars, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import upscale_video

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kino import cli, cli_film
+from kino import cli, cli_again
 from kino.cli_film import order_options, read_prompt
 from kino.errors import InvalidArgumentError
 
@@ -172,4 +172,4 @@ def test_the_command_that_is_told_can_be_typed(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     monkeypatch.setattr(shutil, "which", lambda name: found)
-    assert cli_film.program() == expected
+    assert cli_again.program() == expected
