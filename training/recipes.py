@@ -139,7 +139,7 @@ ROWS = [
             Soundtracks("held_out", 64),
             start="audio_mini_tuned",
         ),
-        steps=400,
+        steps=800,
         matrix_rate=0.01,
         vector_rate=5e-4,
         flat=0.3,
