@@ -54,19 +54,82 @@ fsGroup: 10001
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* Where artifacts lie: the bucket that is named, or that of the release's own MinIO. */}}
+{{- define "kino.store" -}}
+{{- if .Values.minio.enabled }}s3://kino/artifacts?endpoint=http://{{ include "kino.fullname" . }}-minio:9000{{ else }}{{ .Values.store }}{{ end }}
+{{- end }}
+
+{{/* Where models lie: a volume, a bucket, or, empty, the image. */}}
+{{- define "kino.models" -}}
+{{- if or .Values.modelsVolume.claim .Values.modelsVolume.image }}/models{{ else }}{{ .Values.models }}{{ end }}
+{{- end }}
+
+{{/* How the graph runs: as a process of its own (none), on a Ray of its own (head), or as a RayService (service). */}}
+{{- define "kino.ray" -}}
+{{- if eq .Values.graph.ray "auto" }}{{ ternary "service" "head" (.Capabilities.APIVersions.Has "ray.io/v1/RayService") }}{{ else }}{{ .Values.graph.ray }}{{ end }}
+{{- end }}
+
+{{/* The variable with the URL of the graph's ledger. */}}
+{{- define "kino.ledger" -}}
+{{ if .Values.postgresql.enabled -}}
+- name: KINO_DATABASE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .Values.postgresql.secret }}, key: password}}
+- {name: KINO_LEDGER, value: "postgresql://kino:$(KINO_DATABASE_PASSWORD)@{{ include "kino.fullname" . }}-postgresql:5432/kino"}
+{{- else if .Values.ledger.secret -}}
+- name: KINO_LEDGER
+  valueFrom: {secretKeyRef: {name: {{ .Values.ledger.secret }}, key: url}}
+{{- else -}}
+- {name: KINO_LEDGER, value: "sqlite:////var/lib/kino/ledger.sqlite"}
+{{- end }}
+{{- end }}
+
+{{/* The volume that a StatefulSet of a trial asks for. */}}
+{{- define "kino.claim" -}}
+- metadata: {name: data}
+  spec:
+    accessModes: [ReadWriteOnce]
+    {{- with .storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources: {requests: {storage: {{ .size }}}}
+{{- end }}
+
 {{/* Refuse what no schema can: an API that the cluster lacks, settings that do not fit each other. */}}
 {{- define "kino.check" -}}
 {{- $graph := include "kino.service" (dict "root" . "service" "graph") | fromYaml -}}
 {{- if $graph }}
-{{- if and .Values.ledger.secret .Values.ledger.volume.enabled }}
-{{- fail "ledger has a secret and a volume, must be one of them" }}
+{{- $ledgers := list -}}
+{{- if .Values.ledger.secret }}{{ $ledgers = append $ledgers "ledger.secret" }}{{ end -}}
+{{- if .Values.ledger.volume.enabled }}{{ $ledgers = append $ledgers "ledger.volume" }}{{ end -}}
+{{- if .Values.postgresql.enabled }}{{ $ledgers = append $ledgers "postgresql" }}{{ end -}}
+{{- if ne (len $ledgers) 1 }}
+{{- fail (printf "the ledger is %s, must be one of ledger.secret (PostgreSQL) or, for a trial, ledger.volume and postgresql" (join " and " $ledgers | default "nowhere")) }}
 {{- end }}
-{{- if not (or .Values.ledger.secret .Values.ledger.volume.enabled) }}
-{{- fail "ledger is empty, must be ledger.secret (PostgreSQL) or, for a trial, ledger.volume.enabled" }}
+{{- if eq (include "kino.ray" .) "service" }}
+{{- if not (.Capabilities.APIVersions.Has "ray.io/v1/RayService") }}
+{{- fail "graph.ray is service, must be head, auto or none: this cluster has no ray.io/v1" }}
+{{- end }}
+{{- if .Values.ledger.volume.enabled }}
+{{- fail "ledger.volume is enabled, must be ledger.secret or postgresql with graph.ray service: a SQLite file has one machine" }}
+{{- end }}
+{{- else if and (eq (include "kino.ray" .) "head") (or (gt (int $graph.replicas) 1) (ne $graph.autoscaling.mode "none")) }}
+{{- fail "services.graph has several replicas, must have one with graph.ray head: Ray grows within it" }}
 {{- end }}
 {{- if and .Values.ledger.volume.enabled (or (gt (int $graph.replicas) 1) (ne $graph.autoscaling.mode "none")) }}
 {{- fail "services.graph has several replicas, must have one with ledger.volume: a SQLite file has one owner" }}
 {{- end }}
+{{- end }}
+{{- if and .Values.minio.enabled .Values.store }}
+{{- fail "store is given with minio.enabled, must be one of them" }}
+{{- end }}
+{{- if not (or .Values.minio.enabled .Values.store) }}
+{{- fail "store is empty, must be s3://bucket or, for a trial, minio.enabled" }}
+{{- end }}
+{{- if and .Values.postgresql.enabled (not .Values.postgresql.secret) }}
+{{- fail "postgresql.secret is empty, must name a secret with the key password" }}
+{{- end }}
+{{- if gt (len (compact (list .Values.models .Values.modelsVolume.claim .Values.modelsVolume.image))) 1 }}
+{{- fail "models are in several places, must be in one of models, modelsVolume.claim and modelsVolume.image" }}
 {{- end }}
 {{- range $name, $_ := .Values.services }}
 {{- $service := include "kino.service" (dict "root" $ "service" $name) | fromYaml }}
