@@ -19,7 +19,7 @@ from kino.models.tae import TAE
 from kino.presets import PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
-from kino.shapes import ASPECTS, Size, frames_for_seconds, latent_grid, size_for_aspect
+from kino.shapes import ASPECTS, Size, frames_for_seconds, latent_frames, latent_grid, size_for_aspect
 from training import checkpoint
 from training.data import to_pixels, to_signed
 from training.objectives.dit import sample_latents
@@ -68,12 +68,17 @@ def films(
     guidance: float,
     seed: int,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Generated films of prompts; film i depends on its prompt and on seed + i alone up to rounding."""
+    """Generated films of prompts; film i depends on its prompt and on seed + i alone up to rounding.
+
+    Longer clips than the network was trained on are made one by one in windows, as the generator makes them.
+    """
     grid = latent_grid(clip.frames, clip.size)
     shape = (tae.config.latent_channels, grid.t, grid.h, grid.w)
-    for start in range(0, len(prompts), BATCH):
-        texts = prompts[start : start + BATCH]
-        latents = sample_latents(dit, encoder, texts, shape, steps, linear, guidance, seed + start)
+    window = latent_frames(PRESETS["mini"].video.frames)
+    long = window if grid.t > window else None
+    for start in range(0, len(prompts), 1 if long else BATCH):
+        texts = prompts[start : start + (1 if long else BATCH)]
+        latents = sample_latents(dit, encoder, texts, shape, steps, linear, guidance, seed + start, long)
         yield from to_pixels(tae.decode(latents, clip.frames))
 
 

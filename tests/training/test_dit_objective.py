@@ -134,3 +134,17 @@ def test_sampled_latents_follow_the_seed(run: Run, runs: Path) -> None:
         made = [sample_latents(run.average.dit, prompts, ["a red ball"], shape, 2, 4, 2.0, seed) for seed in (1, 1, 2)]
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
+
+
+def test_windows_no_shorter_than_a_clip_change_nothing_of_it_and_shorter_ones_reach_its_end(
+    run: Run, runs: Path
+) -> None:
+    assert isinstance(run.average, AlignedDit)
+    dit, prompts = run.average.dit, PromptEncoder("nano", Registry(runs / "models"))
+    shape = (PRESETS["nano"].tae.latent_channels, 3, 4, 4)
+    with torch.inference_mode():
+        made = [sample_latents(dit, prompts, ["a red ball"], shape, 1, 1, 2.0, 1, window) for window in (None, 3, 2)]
+    noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(made[0], made[1])
+    assert torch.equal((made[2] != made[0]).flatten(3).any(dim=(0, 1, 3)), torch.tensor([True, True, True]))
+    assert torch.isfinite(made[2] - noise).all()

@@ -25,6 +25,7 @@ from kino.presets import PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
 from kino.shapes import PATCH_SIZE
+from kino.windows import merged
 from training import checkpoint
 from training.data import to_pixels
 from training.latents import Latents, LatentSet, open_latents
@@ -249,8 +250,12 @@ def sample_latents(
     linear_steps: int,
     guidance: float,
     seed: int = 0,
+    window: int | None = None,
 ) -> Tensor:
-    """Latents [b, *shape] for prompts, by guided Euler steps on the schedule of the paper."""
+    """Latents [b, *shape] for prompts, by guided Euler steps on the schedule of the paper.
+
+    One prompt's latents may be denoised in windows of so many in time, as the generator denoises what is longer.
+    """
     device = dit.patch_in.weight.device
     x_0 = torch.randn((len(texts), *shape), generator=torch.Generator().manual_seed(seed)).to(device)
     conditional, unconditional = dit.read(prompts(texts)), dit.read(prompts([""] * len(texts)))
@@ -258,7 +263,10 @@ def sample_latents(
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return flow.guide(dit(x_t, t, unconditional).float(), dit(x_t, t, conditional).float(), guidance)
 
+    def by_windows(x_t: Tensor, t: Tensor) -> Tensor:
+        return merged(lambda state, _: predict(state, t), x_t, window or shape[1], 1)
+
     x_t = x_0
-    for step in flow.sample(predict, x_0, flow.linear_quadratic(steps, linear_steps)):
+    for step in flow.sample(by_windows if window else predict, x_0, flow.linear_quadratic(steps, linear_steps)):
         x_t = step.x_t
     return x_t
