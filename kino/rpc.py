@@ -18,7 +18,7 @@ S = TypeVar("S")
 MAX_MESSAGE_BYTES = 64 << 20
 UNARY_SECONDS = 60.0
 _KEEPALIVE_SECONDS = 30
-_CONNECTION_SECONDS = 600  # a client connects anew this often, and so finds the servers that were added meanwhile
+_CONNECTION_SECONDS = 30  # a client connects anew this often, and so finds the servers that were added meanwhile
 _LIMITS = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 _SERVER_OPTIONS = [
     *_LIMITS,

@@ -30,7 +30,7 @@ def installed(cluster: None) -> Iterator[None]:
             patch.setenv(name, value)
         minio.make_bucket(release.STORE)
         release.prepare()
-        release.install({})
+        release.install(release.TRIAL)
         yield
         release.clear()
 

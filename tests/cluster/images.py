@@ -1,8 +1,9 @@
 """The project's image, built by its own Dockerfile and given to the cluster: python -m tests.cluster.images.
 
-One image of all extras has every service's name. Its dependencies are a layer that is built and imported again only
-when they change. Its base is a stand-in from Debian's packages, with this machine's certificates, for the image that
-the Dockerfile names; and it leaves out what only a GPU would load, a third of its size.
+One image of all extras has every service's name. Its dependencies are built and imported again only when they change; a
+change of the project is laid over them in seconds, as in a registry. Their base is a stand-in from Debian's packages,
+with this machine's certificates, for the image that the Dockerfile names; and they lack what only a GPU would load, a
+third of their size.
 """
 
 import hashlib
@@ -11,15 +12,18 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from services.service import NAMES
+from tests.cluster import oci
 from tests.cluster.binaries import cache
 from tests.cluster.tools import ctr
 
@@ -29,9 +33,10 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 RUNTIME = "localhost/runtime"  # what `FROM runtime` finds
 IMAGE = "docker.io/library/kino-graph"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
 OMIT = (
-    *("triton/_C", "triton/backends", "torch/include", "torch/bin", "nvidia/cu13/include"),
+    *("triton/_C", "triton/backends", "torch/include", "torch/bin/protoc*", "nvidia/cu13/include"),
     *("nvidia/cudnn/lib/libcudnn_*.so.9", "nvidia/cu13/lib/libcusolver*"),
     "onnxruntime/capi/libonnxruntime_providers_cuda.so",
 )
@@ -47,19 +52,60 @@ def build(tag: str) -> None:
     (FOLDER / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{FOLDER}/storage"\nrunroot = "/run/kino-images"\n'
     )
-    if not _has(BASE):
+    if BASE not in _buildah("images", "--format={{.Name}}:{{.Tag}}").split():
         _build_base()
-    lock = f"{RUNTIME}:{_lock()}"
-    if not _has(lock):
-        omitted = ("--build-arg", f"OMIT={' '.join(OMIT)}")
-        _bud(lock, _stages(lambda name: True), "--target=runtime", "--build-arg=EXTRA=all", *omitted)
-    _buildah("tag", lock, RUNTIME)
-    image = f"{IMAGE}:{tag}"
-    _bud(image, _stages(lambda name: name not in ("dependencies", "runtime")))
-    _import(image)
+    runtime = f"{RUNTIME}:{_lock()}"
+    if runtime not in ctr("images", "list", "--quiet").split():
+        _build_runtime(runtime)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        layers, config = _build_project(Path(folder))
+        archive = Path(folder) / "image.tar"
+        oci.write_over(archive, f"{IMAGE}:{tag}", _known(runtime), layers, config)
+        ctr("images", "import", str(archive))
     for name in (*NAMES, "train"):
-        ctr("images", "tag", "--force", image, f"docker.io/library/kino-{name}:{tag}")
-    _buildah("rmi", "--prune", "--force")
+        ctr("images", "tag", "--force", f"{IMAGE}:{tag}", f"docker.io/library/kino-{name}:{tag}")
+
+
+def _build_runtime(name: str) -> None:
+    """Build the stages of the dependencies, give them to containerd, and keep no other copy."""
+    omitted = ("--build-arg", f"OMIT={' '.join(OMIT)}")
+    _bud(name, _stages(lambda stage: True), "--target=runtime", "--build-arg=EXTRA=all", *omitted)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        archive = Path(folder) / "image.tar"
+        _buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+        _buildah("rmi", "--force", name)
+        _buildah("rmi", "--prune", "--force")
+        for old in ctr("images", "list", "--quiet").split():
+            if old.startswith(f"{RUNTIME}:"):
+                ctr("images", "remove", old)
+        ctr("images", "import", str(archive))
+
+
+def _build_project(folder: Path) -> tuple[list[bytes], dict[str, Any]]:
+    """Build the Dockerfile's other stages on nothing, and return the layers and configuration of the last."""
+    container = _buildah("from", "scratch").strip()
+    _buildah("config", f"--env=PATH={PATH}", container)
+    _buildah("commit", "--quiet", "--rm", container, RUNTIME)
+    image, archive = f"{IMAGE}:thin", folder / "thin.tar"
+    _bud(image, _stages(lambda name: name not in ("dependencies", "runtime")))
+    _buildah("push", "--quiet", image, f"docker-archive:{archive}:{image}")
+    _buildah("rmi", "--force", image, RUNTIME)
+    with tarfile.open(archive) as tar:
+
+        def content(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None, name
+            return file.read()
+
+        (manifest,) = json.loads(content("manifest.json"))
+        return [content(name) for name in manifest["Layers"]], json.loads(content(manifest["Config"]))
+
+
+def _known(name: str) -> oci.Image:
+    """An image that containerd has."""
+    _, row = ctr("images", "list", f"name=={name}").splitlines()
+    manifest = json.loads(ctr("content", "get", row.split()[2]))
+    return oci.Image(manifest["layers"], json.loads(ctr("content", "get", manifest["config"]["digest"])))
 
 
 def _lock() -> str:
@@ -88,8 +134,7 @@ def _build_base() -> None:
         container = _buildah("from", "scratch").strip()
         _buildah("add", "--quiet", container, str(root), "/")
     _buildah("copy", "--quiet", container, CERTIFICATES, CERTIFICATES)
-    paths = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    _buildah("config", '--cmd=["python3"]', f"--env=SSL_CERT_FILE={CERTIFICATES}", f"--env=PATH={paths}", container)
+    _buildah("config", '--cmd=["python3"]', f"--env=SSL_CERT_FILE={CERTIFICATES}", f"--env=PATH={PATH}", container)
     _buildah("commit", "--quiet", "--rm", container, BASE)
 
 
@@ -100,18 +145,6 @@ def _bud(image: str, dockerfile: str, *flags: str) -> None:
         file.flush()
         common = ("--isolation=chroot", "--pull-never", f"--file={file.name}", f"--tag={image}")
         _buildah("bud", "--quiet", *common, *flags, str(ROOT))
-
-
-def _import(image: str) -> None:
-    """Give an image to containerd, as an archive of layers that are not compressed."""
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        archive = Path(folder) / "image.tar"
-        _buildah("push", "--quiet", image, f"docker-archive:{archive}:{image}")
-        ctr("images", "import", str(archive))
-
-
-def _has(image: str) -> bool:
-    return image in _buildah("images", "--all", "--format={{.Name}}:{{.Tag}}").split()
 
 
 def _buildah(*arguments: str) -> str:

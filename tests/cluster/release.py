@@ -19,6 +19,15 @@ SECRET = "kino-s3"
 STORE = f"s3://kino-cluster/artifacts?endpoint={STORE_ENDPOINT}"
 USER = 10001  # as the image and the chart have it
 Values = Mapping[str, object]
+# The values of a trial with the cluster's own MinIO.
+TRIAL: Values = {
+    "store": STORE,
+    "storeSecret": SECRET,
+    "minio": {"enabled": False},
+    "postgresql": {"enabled": False},
+    "ledger": {"volume": {"enabled": True}},
+    "jobs": {"enabled": True},
+}
 
 
 def prepare() -> None:
@@ -50,15 +59,15 @@ def prepare() -> None:
     apply(yaml.safe_dump_all(objects))
 
 
-def install(values: Values, *flags: str) -> None:
-    """Install or upgrade the release, and wait until every pod is Ready.
+def install(values: Values, *, wait: bool = True) -> None:
+    """Install or upgrade the release, and wait until every pod is Ready unless told not to.
 
     Raises:
         RuntimeError: Helm refuses or gives up, with what it says of that.
     """
-    given = yaml.safe_dump({"store": STORE, "storeSecret": SECRET, **values})
-    common = ("--install", f"--values={CHART / 'values-cpu.yaml'}", "--values=-", "--wait", "--timeout=10m")
-    helm("upgrade", NAME, str(CHART), *common, *flags, stdin=given)
+    given = yaml.safe_dump(dict(values))
+    flags = ("--install", f"--values={CHART / 'values-cpu.yaml'}", "--values=-", *(("--wait",) if wait else ()))
+    helm("upgrade", NAME, str(CHART), *flags, "--timeout=10m", stdin=given)
 
 
 def helm(*arguments: str, stdin: str | None = None) -> str:
