@@ -120,11 +120,18 @@ class BucketVersions:
                 return manifest
         raise AssertionError("the last attempt returns or raises")
 
-    def delete(self, component: str, version: str) -> None:
-        """Remove a version; who dies in between leaves files that no manifest names."""
-        self.bucket.delete(f"{component}/{version}/{MANIFEST_FILE}")
+    def delete(self, component: str, version: str, held: Callable[[], bool]) -> bool:
+        """Remove a version unless it is held; who dies in between leaves files that no manifest names."""
+        key = f"{component}/{version}/{MANIFEST_FILE}"
+        manifest, _ = self.bucket.read(key)
+        self.bucket.delete(key)
+        if held():
+            with suppress(ConflictError):  # somebody has published it again
+                self.bucket.create(key, manifest)
+            return False
         for found in list(self.bucket.list(f"{component}/{version}/")):
             self.bucket.delete(found.key)
+        return True
 
     def _all(self, prefix: str) -> list[tuple[str, str]]:
         """Return component and version of every manifest."""

@@ -7,6 +7,7 @@ meaning of their own: training moves `candidate`, a person moves `production`.
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,7 +174,7 @@ class Registry:
         if history[:1] != ([] if expected is None else [expected]):
             raise ConflictError(f"record {alias}: holds {history[:1]}, the writer expected {expected!r}")
         if history[:1] != [target]:
-            records.swap(alias, before, _text([target, *history]))
+            self._move(component, alias, before, [target, *history])
 
     def roll_back(self, component: str, alias: str) -> str:
         """Let an alias stand for what it stood for before, and return that version.
@@ -189,7 +190,7 @@ class Registry:
         if len(history) < 2:
             raise NotFoundError(f"{component} has no earlier version for the alias {alias!r} to go back to")
         target = self.resolve(component, history[1]).version
-        records.swap(alias, before, _text(history[1:]))
+        self._move(component, alias, before, history[1:])
         return target
 
     def delete(self, component: str, version: str) -> None:
@@ -200,10 +201,29 @@ class Registry:
             NotFoundError: there is no such version.
         """
         target = self.resolve(component, version).version
-        holders = [alias for alias, name in self.aliases(component).items() if name == target]
-        if holders:
-            raise ValueError(f"version is {target!r}, must be one that no alias stands for: {', '.join(holders)} does")
-        self._versions.delete(component, target)
+
+        def held() -> bool:
+            return bool(self._holders(component, target))
+
+        if held() or not self._versions.delete(component, target, held):
+            holders = ", ".join(self._holders(component, target)) or "one that has just moved on"
+            raise ValueError(f"version is {target!r}, must be one that no alias stands for: {holders} does")
+
+    def _holders(self, component: str, version: str) -> list[str]:
+        return [alias for alias, name in self.aliases(component).items() if name == version]
+
+    def _move(self, component: str, alias: str, before: bytes | None, history: list[str]) -> None:
+        """Write what an alias stands for; undone where that version was deleted at the same time.
+
+        Who deletes looks for aliases once the version is gone, and who moves one looks for the version once it has
+        moved: one of them sees the other, and no alias is left without its version.
+        """
+        records, moved = self._aliases(component), _text(history)
+        records.swap(alias, before, moved)
+        if self._versions.manifest(component, history[0]) is None:
+            with suppress(ConflictError):  # somebody has moved it on
+                records.swap(alias, moved, before if before is not None else _text([]))
+            raise NotFoundError(f"{component}/{history[0]} was deleted while the alias {alias!r} moved to it")
 
     def _aliases(self, component: str) -> Records:
         return self._versions.aliases(_checked_name("component", component))

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from kino.files import commit, folder_lock, full_is_typed, scratch_file, sync_folder
 from kino.records import FolderRecords, Records
-from kino.store import DamagedError
+from kino.store import DamagedError, NotFoundError
 
 MANIFEST_FILE = "manifest.json"
 ALIASES = "aliases"
@@ -69,8 +69,12 @@ class Versions(Protocol):
             kino.files.FullError: no room is left.
         """
 
-    def delete(self, component: str, version: str) -> None:
-        """Remove a version, its manifest first."""
+    def delete(self, component: str, version: str, held: Callable[[], bool]) -> bool:
+        """Remove a version, its manifest first, and return True.
+
+        Once nobody finds the version any more, `held` is asked whether somebody came to need it meanwhile: then it is
+        put back, and False is returned. Raises `NotFoundError` where somebody else has removed it.
+        """
 
 
 class FolderVersions:
@@ -143,12 +147,18 @@ class FolderVersions:
                     commit(folder, file, target)
         return manifest
 
-    def delete(self, component: str, version: str) -> None:
-        """Remove a version."""
+    def delete(self, component: str, version: str, held: Callable[[], bool]) -> bool:
+        """Remove a version unless it is held."""
         folder = self.root / component
         with folder_lock(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".deleting-") as scratch:
+            if not (folder / version).exists():
+                raise NotFoundError(f"{component} has no version {version!r} any more")
             os.rename(folder / version, Path(scratch) / version)
+            if held():
+                os.rename(Path(scratch) / version, folder / version)
+                return False
             sync_folder(folder)
+        return True
 
 
 def digest_of_file(path: Path) -> str:
