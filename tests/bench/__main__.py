@@ -9,6 +9,7 @@ from kino.presets import PRESETS
 from tests.bench.films import cancel_latency, film_stages, graph_cost, running
 from tests.bench.harness import Section, report, save
 from tests.bench.networks import dit_step, tae_decode
+from tests.bench.published import MODES, overhead
 from tests.bench.runtimes import runtimes
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     """Print the figures, and write them as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="dit, tae, onnx, film, graph, cancel; all of them if none"
+        "names", nargs="*", metavar="NAME", help="dit, tae, onnx, overhead, film, graph, cancel; all of them if none"
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
     parser.add_argument("--device", default="cpu", help="where the networks compute; the services' is the CPU")
@@ -35,7 +36,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> list[Section]:
     """The sections that were asked for, networks before services."""
-    names = given.names or ["dit", "tae", "onnx", "film", "graph", "cancel"]
+    names = given.names or ["dit", "tae", "onnx", "overhead", "film", "graph", "cancel"]
     sections = []
     if "dit" in names:
         sections.append(dit_step(given.preset, given.device, given.rounds))
@@ -43,6 +44,8 @@ def measure(given: argparse.Namespace) -> list[Section]:
         sections.append(tae_decode(given.preset, given.device, 3 * given.rounds))
     if "onnx" in names:
         sections += runtimes(given.preset, given.device, 3 * given.rounds)
+    if "overhead" in names:
+        sections.append(overhead(list(MODES), given.threads, given.rounds))
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:
