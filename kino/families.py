@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from kino import family_clips
-from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO, Family, Sampling, Tower
+from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO, Family, Sampling, Tower, patches, patches_and_whole
 from kino.family_clips import Config
 from kino.manifest import Manifest
 from kino.shapes import Clips
@@ -22,14 +22,26 @@ TOWERS, DIT, TAE = "towers", "dit", "tae"
 """The components that a pipeline is published as: its text encoders, its transformers, its autoencoder."""
 
 TOKENIZERS = (
-    "CLIPTokenizer", "CLIPTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "PreTrainedTokenizerFast",
-    "T5Tokenizer", "T5TokenizerFast", "TokenizersBackend",
+    "ByT5Tokenizer", "CLIPTokenizer", "CLIPTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast",
+    "PreTrainedTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast", "T5Tokenizer", "T5TokenizerFast",
+    "TokenizersBackend",
 )  # fmt: skip
-IMAGE_PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil")
+IMAGE_PROCESSORS = (
+    "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "SiglipImageProcessor",
+    "SiglipImageProcessorFast", "SiglipImageProcessorPil",
+)  # fmt: skip
 SCHEDULERS = (
     "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
     "UniPCMultistepScheduler",
 )  # fmt: skip
+GUIDERS = ("ClassifierFreeGuidance",)
+PLAIN = {
+    "scheduler": (SCHEDULERS, "scheduler_config.json"),
+    "image_processor": (IMAGE_PROCESSORS, "preprocessor_config.json"),
+    "feature_extractor": (IMAGE_PROCESSORS, "preprocessor_config.json"),
+    "guider": (GUIDERS, "guider_config.json"),
+}
+"""Parts of settings alone: the classes that each may be of, and its file."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,20 @@ def family_of(pipeline: str) -> str:
     raise ValueError(f"_class_name of model_index.json is {pipeline!r:.80}, must be one of {known}")
 
 
+def _guidance(guider: Config) -> float | None:
+    """The scale of classifier-free guidance by which a pipeline was published.
+
+    Raises:
+        ValueError: the guidance is of another kind than the plain one over all steps.
+    """
+    plain = {"guidance_rescale": 0.0, "start": 0.0, "stop": 1.0, "use_original_formulation": False}
+    for name, value in plain.items():
+        if guider.get(name, value) != value:
+            raise ValueError(f"{name} of guider/guider_config.json is {guider[name]!r}, must be {value!r}")
+    scale = float(guider.get("guidance_scale", 7.5))
+    return scale if guider.get("enabled", True) and scale != 1 else None
+
+
 _T5 = ("T5EncoderModel", "T5ForConditionalGeneration")
 FAMILIES: dict[str, Family] = {
     "wan": Family(
@@ -105,7 +131,7 @@ FAMILIES: dict[str, Family] = {
             DIT: {"transformer": ("WanTransformer3DModel",), "transformer_2": ("WanTransformer3DModel",)},
             TAE: {"vae": ("AutoencoderKLWan",)},
         },
-        {"umt5": Tower("text_encoder", 512), "vision": Tower("image_encoder", None)},
+        {"umt5": Tower("text_encoder", 512), "vision": Tower("image_encoder", patches_and_whole)},
         family_clips.wan,
         lambda configs: Sampling(40, 4.0) if "transformer_2" in configs else Sampling(50, 5.0),
         optional=("image_encoder", "transformer_2"),
@@ -144,6 +170,26 @@ FAMILIES: dict[str, Family] = {
         {"llava": Tower("text_encoder", 396), "clip": Tower("text_encoder_2", 1)},
         family_clips.hunyuan_i2v,
         lambda configs: Sampling(50, 6.0 if configs["transformer"]["guidance_embeds"] else None),
+    ),
+    "hunyuan15": Family(
+        {"HunyuanVideo15Pipeline": (TEXT_TO_VIDEO,), "HunyuanVideo15ImageToVideoPipeline": (IMAGE_TO_VIDEO,)},
+        {
+            TOWERS: {
+                "text_encoder": ("Qwen2_5_VLTextModel",),
+                "text_encoder_2": ("T5EncoderModel",),
+                "image_encoder": ("SiglipVisionModel",),
+            },
+            DIT: {"transformer": ("HunyuanVideo15Transformer3DModel",)},
+            TAE: {"vae": ("AutoencoderKLHunyuanVideo15",)},
+        },
+        {
+            "qwen": Tower("text_encoder", 1000),
+            "byt5": Tower("text_encoder_2", 256),
+            "vision": Tower("image_encoder", patches),
+        },
+        family_clips.hunyuan15,
+        lambda configs: Sampling(50, _guidance(configs["guider"])),
+        optional=("image_encoder",),
     ),
     "cogvideox": Family(
         {"CogVideoXPipeline": (TEXT_TO_VIDEO,), "CogVideoXImageToVideoPipeline": (IMAGE_TO_VIDEO,)},

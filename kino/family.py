@@ -12,21 +12,28 @@ ABILITIES = (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND)
 _WIDTHS = ("d_model", "hidden_size")
 
 
+def patches(config: Config) -> int:
+    """Rows of a picture: one for each of its patches."""
+    side: int = config["image_size"] // config["patch_size"]
+    return side**2
+
+
+def patches_and_whole(config: Config) -> int:
+    """Rows of a picture: one for the whole beside those of its patches."""
+    return 1 + patches(config)
+
+
 @dataclass(frozen=True)
 class Tower:
-    """An encoder of a pipeline: its part, and the rows of a text at most.
-
-    Args:
-        rows: None for those of a picture: one for each of its patches, and one for the whole.
-    """
+    """An encoder of a pipeline: its part, and the rows of a text at most, or what tells them from its settings."""
 
     part: str
-    rows: int | None
+    rows: int | Callable[[Config], int]
 
     def shape(self, configs: Configs) -> tuple[int, int]:
         """Most rows and their width."""
         config = configs[self.part].get("text_config", configs[self.part])
-        rows = 1 + (config["image_size"] // config["patch_size"]) ** 2 if self.rows is None else self.rows
+        rows = self.rows if isinstance(self.rows, int) else self.rows(config)
         return rows, next(config[key] for key in _WIDTHS if key in config)
 
 

@@ -67,6 +67,17 @@ def hunyuan_i2v(configs: Configs) -> Clips:
     return hunyuan(configs)
 
 
+def hunyuan15(configs: Configs) -> Clips:
+    """480p or 720p, as the transformer was trained."""
+    vae, transformer = configs["vae"], configs["transformer"]
+    if transformer.get("use_meanflow"):
+        raise ValueError("use_meanflow of transformer/config.json is true, must be false: steps of two times")
+    spatial = vae["spatial_compression_ratio"]
+    lattice = (vae["temporal_compression_ratio"], spatial, spatial * transformer["patch_size"])
+    default = (121, 720, 1280, 24) if transformer["target_size"] >= 960 else (121, 480, 848, 24)
+    return _causal(vae["latent_channels"], lattice, default, (241, 1280, 1280 * 720))
+
+
 def cogvideox(configs: Configs) -> Clips:
     """What the transformer was trained on."""
     vae, transformer = configs["vae"], configs["transformer"]

@@ -1,5 +1,6 @@
 """Published pipelines become versions: read with suspicion, looked over tensor by tensor, stored once."""
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from kino.weights import WeightsError
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number by its type."""
+READERS = ("image_processor", "feature_extractor")
+"""Parts without weights that belong to image encoders."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _members(pipeline: Pipeline, component: str) -> list[Part]:
     if component == DIT:
         names.add("scheduler")
     if component == TOWERS:
-        names |= {name for name in pipeline.parts if name.startswith(("tokenizer", "image_processor"))}
+        names |= {name for name in pipeline.parts if name.startswith("tokenizer") or name in READERS}
     return [part for name, part in sorted(pipeline.parts.items()) if name in names]
 
 
@@ -114,6 +117,8 @@ def _look_over(pipeline: Pipeline) -> tuple[Configs, dict[str, int]]:
     parameters = {}
     with tempfile.TemporaryDirectory(prefix="kino-import-") as scratch:
         for part in pipeline.parts.values():
+            if part.name == "guider":
+                configs[part.name] = json.loads(next(iter(part.files.values())).read_text(encoding="utf-8"))
             if not part.dtype:
                 continue
             for name, path in part.files.items():

@@ -6,6 +6,8 @@ from typing import Any
 
 from kino.shapes import Grid
 
+FRAMES_AT_ONCE = {"AutoencoderKLWan": 4, "AutoencoderKLCogVideoX": 12, "AutoencoderKLHunyuanVideo": 20}
+"""Frames that an autoencoder decodes at once at most, by its class; others decode the whole clip."""
 _STATES = 8
 """Activations of a block's width that live at once: residual, norm, query, key, value, attention, two of rotation."""
 _HIDDEN = 2

@@ -67,11 +67,11 @@ class Parts:
             kind = getattr(adopted.library(), self.settings.parts[part])
             return kind.from_pretrained(self._folder / part, local_files_only=True, trust_remote_code=False)
 
-    def image_processor(self) -> Any:
+    def image_processor(self, part: str) -> Any:
         """What makes a picture the numbers that an image encoder reads."""
         with adopted.READING:
-            kind = getattr(adopted.library(), self.settings.parts["image_processor"])
-            return kind.from_pretrained(self._folder / "image_processor", local_files_only=True)
+            kind = getattr(adopted.library(), self.settings.parts[part])
+            return kind.from_pretrained(self._folder / part, local_files_only=True)
 
     def scheduler(self) -> Any:
         """A scheduler at the beginning of its steps, a new one at each call."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from kino.families import DTYPES, FAMILIES, IMAGE_PROCESSORS, SCHEDULERS, TOKENIZERS, family_of
+from kino.families import DTYPES, FAMILIES, PLAIN, TOKENIZERS, family_of
 from kino.family import Family
 from kino.folders import PICKLES, Folder
 from kino.store import DamagedError
@@ -101,9 +101,9 @@ def read_pipeline(folder: Path) -> Pipeline:
     parts = {name: reader.network(name, index, kinds, name in row.optional) for name, kinds in wanted.items()}
     for name in [key for key in index if key.startswith("tokenizer")]:
         parts[name] = reader.tokenizer(name, index)
-    parts["scheduler"] = reader.plain("scheduler", index, SCHEDULERS, "scheduler_config.json")
-    if index.get("image_processor") not in (None, [None, None]):
-        parts["image_processor"] = reader.plain("image_processor", index, IMAGE_PROCESSORS, "preprocessor_config.json")
+    for name, (kinds, file) in PLAIN.items():
+        if name == "scheduler" or index.get(name) not in (None, [None, None]):
+            parts[name] = reader.plain(name, index, kinds, file)
     settings = {name: index[name] for name in row.read if index.get(name) is not None}
     found = {name: part for name, part in parts.items() if part is not None}
     return Pipeline(folder, family, kind, found, settings, *reader.licence())

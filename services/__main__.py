@@ -3,7 +3,7 @@
 Standard output gets one line of JSON: `{"ready": {"encoder": "127.0.0.1:7002", ...}}` once every service serves, or
 `{"error": "..."}` when one cannot start. Logs go to standard error.
 
-Exit codes: 0 told to end and drained, 2 a setting is wrong, 4 cannot start.
+Exit codes: 0 told to end and drained, 2 a setting is wrong, 4 cannot start, 5 has not the memory to start.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from kino.telemetry import start_logging
 from services import host, local
 from services.service import NAMES, RUNTIMES, ServiceConfig
 
-OK, BAD_INPUT, FAILED = 0, 2, 4
+OK, BAD_INPUT, FAILED, NO_ROOM = 0, 2, 4, 5
 _log = logging.getLogger("kino.host")
 
 
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         text = error.strerror or str(error)
         return _refuse(FAILED, f"{error.filename}: {text}" if error.filename else text, error)
+    except MemoryError as error:
+        return _refuse(NO_ROOM, str(error), error)
     except StoreError as error:
         return _refuse(FAILED, str(error), error)
     except Exception as error:  # noqa: BLE001 - the last place that can say why the process ends; the log has the traceback
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", default="", help=f"{', '.join(WEIGHTS[1:])}: of published encoders and transformers (their own)")
     add("--offload", default="", help=f"{', '.join(OFFLOADS[1:])}: keep those in host memory while others compute")
     add("--compile", action="store_true", help="compile published transformers at first use")
+    add("--tiled", action="store_true", help="let published autoencoders compute pictures in tiles, in less memory")
     add("--cache", type=float, default=0.0, help="take what changed less than this from the step before (%(default)s)")
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
     add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
@@ -132,6 +135,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         models=given.models,
         device=given.device,
         runtime=given.runtime,
+        tiled=given.tiled,
         execution=Execution(given.weights, given.offload, given.compile, given.cache),
         queue=given.queue,
         adapter_mib=given.adapter_mib,

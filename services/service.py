@@ -38,6 +38,7 @@ class ServiceConfig:
         device: where the networks compute, for example "cpu" or "cuda:0".
         runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
         execution: how published text encoders and transformers compute.
+        tiled: whether published autoencoders compute pictures in tiles.
         queue: calls that may wait for the device before further ones are refused, at least 0.
         adapter_mib: the generator alone: most memory of adapters that are kept for further requests, in MiB.
         peers: the graph alone: address of each service it calls, by name.
@@ -55,6 +56,7 @@ class ServiceConfig:
     device: str = "cpu"
     runtime: str = "auto"
     execution: Execution = field(default_factory=Execution)
+    tiled: bool = False
     queue: int = 16
     adapter_mib: int = 2048
     peers: Mapping[str, str] = field(default_factory=dict)

@@ -63,6 +63,17 @@ def hunyuan() -> Any:
     return made.HunyuanVideoImageToVideoPipeline(**held)
 
 
+def hunyuan15() -> Any:
+    """HunyuanVideo 1.5, image to video: a SigLIP sees the picture."""
+    made, texts = parts.library(), adopted.library()
+    sees = texts.SiglipVisionConfig(**VISION | {"image_size": 27, "patch_size": 1})
+    return made.HunyuanVideo15ImageToVideoPipeline(
+        **pipelines.hunyuan15().components,
+        image_encoder=texts.SiglipVisionModel(sees).eval(),
+        feature_extractor=texts.SiglipImageProcessor(size={"height": 27, "width": 27}),
+    )
+
+
 def _processor(side: int) -> Any:
     square = {"height": side, "width": side}
     return adopted.library().CLIPImageProcessor(size={"shortest_edge": side}, crop_size=square)

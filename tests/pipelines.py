@@ -110,6 +110,42 @@ def hunyuan() -> Any:
     )
 
 
+def hunyuan15() -> Any:
+    """HunyuanVideo 1.5."""
+    made, texts = parts.library(), adopted.library()
+    transformer = made.HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_refiner_layers=1,
+        patch_size=1, patch_size_t=1, text_embed_dim=16, text_embed_2_dim=16, image_embed_dim=16,
+        rope_axes_dim=(2, 2, 4), target_size=32,
+    )  # fmt: skip
+    vae = made.AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(16, 16, 16, 16, 16), layers_per_block=1, spatial_compression_ratio=16,
+        temporal_compression_ratio=4,
+    )  # fmt: skip
+    qwen = texts.Qwen2_5_VLTextConfig(
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=16, num_hidden_layers=4, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=2, eos_token_id=1, pad_token_id=0,
+        rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+    )  # fmt: skip
+    words = word_tokenizer(closed=None)
+    words.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    reads = tokenizer(words, max_length=2048)
+    reads.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+        "{% endfor %}<|im_start|>assistant\n"
+    )
+    return made.HunyuanVideo15Pipeline(
+        vae=vae,
+        transformer=transformer,
+        scheduler=made.FlowMatchEulerDiscreteScheduler(shift=7.0),
+        text_encoder=texts.Qwen2_5_VLTextModel(qwen).eval(),
+        tokenizer=reads,
+        text_encoder_2=_t5("T5EncoderModel", 384),
+        tokenizer_2=texts.ByT5Tokenizer(),
+        guider=made.ClassifierFreeGuidance(guidance_scale=4.0),
+    )
+
+
 def cogvideox(**changes: Any) -> Any:
     """CogVideoX; `changes` are those of the transformer."""
     made = parts.library()
@@ -196,11 +232,11 @@ def save(build: Callable[[], Any], folder: Path) -> Path:
     return folder
 
 
-def _t5(kind: str) -> Any:
+def _t5(kind: str, vocabulary: int = VOCABULARY) -> Any:
     made = adopted.library()
     config = made.UMT5Config if kind.startswith("UMT5") else made.T5Config
     sizes = {"d_model": 16, "d_kv": 4, "d_ff": 8, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
-    return getattr(made, kind)(config(vocab_size=VOCABULARY, **sizes)).eval()
+    return getattr(made, kind)(config(vocab_size=vocabulary, **sizes)).eval()
 
 
 def _tokenizer(closed: str = "$A </s>", max_length: int = 512) -> Any:

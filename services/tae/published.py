@@ -22,13 +22,23 @@ class PublishedTae:
     Args:
         family: its autoencoder.
         device: as torch names it.
+        tiled: whether pictures are computed in tiles.
     """
 
     runtime = "torch"
 
-    def __init__(self, family: type[Autoencoder], manifest: Manifest, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        family: type[Autoencoder],
+        manifest: Manifest,
+        registry: Registry,
+        device: str = "cpu",
+        tiled: bool = False,
+    ) -> None:
         self.manifest, self.device = manifest, torch.device(device)
         self.autoencoder = family(Parts(manifest, registry), self.device)
+        if tiled:
+            self.autoencoder.tile()
         self.clips = self.autoencoder.clips
 
     def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None) -> Iterator[Latents]:

@@ -66,7 +66,13 @@ class TaeServicer(TaeServiceServicer):
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
         self.engine = await asyncio.to_thread(
-            open_engine, config.preset, config.version, Registry(config.models), config.device, config.runtime
+            open_engine,
+            config.preset,
+            config.version,
+            Registry(config.models),
+            config.device,
+            config.runtime,
+            config.tiled,
         )
 
     async def stop(self) -> None:
@@ -141,6 +147,7 @@ class TaeServicer(TaeServiceServicer):
         info = description.part("tae", manifest, self.config.device, self.engine.runtime)
         space = description.latent_space(manifest.digest, clips.channels, clips.temporal, clips.spatial)
         info.latent_space.CopyFrom(space)
+        info.approximations.extend(["tiles"] if self.config.tiled else [])
         info.limits.CopyFrom(limits_of(clips))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info

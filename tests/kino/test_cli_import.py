@@ -79,6 +79,7 @@ def test_orders_are_measured_against_the_model(folder: Path, models: str, capsys
         ("image", "a cat", "--model", "tiny", "--size", "18x16"): "must be a multiple of 4",
         ("image", "a cat", "--model", "tiny", "--linear-steps", "9"): "--linear-steps is 9, must be left out",
         ("film", "a cat", "--model", "tiny", "--no-sound"): "the model makes no more than one frame",
+        ("film", "a cat", "--model", "tiny", "--image", "first.png"): "must be a model that begins with a picture",
         ("film", "a cat", "--model", "tiny", "--address", "127.0.0.1:1"): "--model is 'tiny', must be left out",
     }
     for arguments, reason in refused.items():

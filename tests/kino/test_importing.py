@@ -143,3 +143,31 @@ def test_a_variant_that_is_not_served_is_refused(tmp_path: Path, registry: Regis
     (seen / "model_index.json").write_text(json.dumps(index | {"image_encoder": [None, None]}))
     with pytest.raises(ValueError, match=r"image_encoder of model_index.json is missing, must be there"):
         import_pipeline(seen, registry)
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "reason"),
+    [
+        ("guider", {"start": 0.25}, r"start of guider/guider_config.json is 0.25, must be 0.0"),
+        ("guider", {"depth": 10**6}, r"depth of guider/guider_config.json is 1000000, must be at most 1000"),
+        ("transformer", {"use_meanflow": True}, r"use_meanflow of transformer/config.json is true, must be false"),
+    ],
+)
+def test_guidance_and_steps_of_another_kind_are_refused(
+    part: str, values: dict[str, object], reason: str, tmp_path: Path, registry: Registry
+) -> None:
+    folder = pipelines.save(pipelines.hunyuan15, tmp_path / "pipeline")
+    path = next((folder / part).glob("*config.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(ValueError, match=reason):
+        import_pipeline(folder, registry)
+
+
+def test_the_template_of_a_talk_stays_in_its_folder(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.save(pipelines.hunyuan15, tmp_path / "pipeline")
+    assert (folder / "tokenizer" / "chat_template.jinja").exists()
+    imported = import_pipeline(folder, registry)
+    assert "tokenizer/chat_template.jinja" not in imported.versions["towers"].digests
+    sampling = Settings.of(imported.versions["dit"]).sampling
+    assert sampling is not None
+    assert sampling.guidance == 4.0

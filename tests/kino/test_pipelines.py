@@ -88,6 +88,12 @@ def link_out(folder: Path) -> None:
     config.symlink_to(folder.parent / "config.json")
 
 
+def link_the_scheduler_out(folder: Path) -> None:
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.rename(folder.parent / "scheduler_config.json")
+    config.symlink_to(folder.parent / "scheduler_config.json")
+
+
 def link_a_part_out(folder: Path) -> None:
     (folder / "vae").rename(folder.parent / "vae")
     (folder / "vae").symlink_to(folder.parent / "vae")
@@ -129,6 +135,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "pickle": (pickle, r"weights of vae are pickled \(.*bin.*\), must be safetensors"),
     "wrong dtype": (make_integers, r"dtype of \S+ in vae/\S+ is I8, must be one of F32, BF16, F16"),
     "quantised": (config("transformer", quantization_config={"bits": 4}), "weights as trained"),
+    "link to a scheduler": (link_the_scheduler_out, "scheduler/scheduler_config.json is a link to .* must lie in"),
     "link to a file": (link_out, "vae/config.json is a link to .* must lie in the folder"),
     "link to a folder": (link_a_part_out, "vae/config.json is a link to .* must lie in the folder"),
     "swollen config": (swell, "vae/config.json is .* bytes long, must be at most 1048576"),

@@ -7,6 +7,7 @@ from kino.weights import RANDOM_PRESETS
 from services.encoder.engine import EncoderEngine, Engine
 from services.encoder.families.flux import Flux
 from services.encoder.families.hunyuan import Hunyuan, HunyuanPicture
+from services.encoder.families.hunyuan15 import Hunyuan15
 from services.encoder.families.t5 import CogVideoX, Ltx, Mochi, Wan
 from services.encoder.families.text import Texts
 from services.encoder.published import PublishedEncoder
@@ -16,6 +17,7 @@ TEXTS: dict[str, type[Texts]] = {
     "flux": Flux,
     "hunyuan": Hunyuan,
     "hunyuan-i2v": HunyuanPicture,
+    "hunyuan15": Hunyuan15,
     "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,

@@ -18,6 +18,9 @@ class Texts(ABC):
     A text goes through each of them alone, padded as its pipeline pads it, because the padding decides the last bits.
     """
 
+    reads_last = False
+    """Whether of a picture the rows of the last layer are read, rather than of the one before."""
+
     def __init__(self, parts: Parts, device: torch.device) -> None:
         self.device, self.settings = device, parts.settings
         self.networks: dict[str, Any] = {}
@@ -29,8 +32,8 @@ class Texts(ABC):
                 self.tokenizers[name] = parts.tokenizer(name.replace("text_encoder", "tokenizer"))
             elif name == "image_encoder":
                 self.networks[name] = parts.placed(name, device)
-            elif name == "image_processor":
-                self.image_processor = parts.image_processor()
+            elif name in ("image_processor", "feature_extractor"):
+                self.image_processor = parts.image_processor(name)
 
     @property
     def reads_pictures(self) -> bool:
@@ -45,8 +48,8 @@ class Texts(ABC):
         """The rows of a text and of the picture [h w c=3] that its video begins with, where pictures are read."""
         made = dict(self.encode(text))
         if "image_encoder" in self.networks:
-            pixels = self.pixels(picture)
-            made["vision"] = self.networks["image_encoder"](pixels, output_hidden_states=True).hidden_states[-2][0]
+            said = self.networks["image_encoder"](self.pixels(picture), output_hidden_states=True)
+            made["vision"] = said.last_hidden_state[0] if self.reads_last else said.hidden_states[-2][0]
         return made
 
     def pixels(self, picture: Frames) -> Tensor:

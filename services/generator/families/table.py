@@ -9,6 +9,7 @@ from services.generator.families.cogvideox import CogVideoX
 from services.generator.families.denoiser import Denoiser
 from services.generator.families.flux import Flux
 from services.generator.families.hunyuan import Hunyuan, HunyuanPicture
+from services.generator.families.hunyuan15 import Hunyuan15
 from services.generator.families.ltx import Ltx
 from services.generator.families.mochi import Mochi
 from services.generator.families.wan import Wan
@@ -19,6 +20,7 @@ DENOISERS: dict[str, type[Denoiser]] = {
     "flux": Flux,
     "hunyuan": Hunyuan,
     "hunyuan-i2v": HunyuanPicture,
+    "hunyuan15": Hunyuan15,
     "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kino.memory import decode_bytes
+from kino.memory import FRAMES_AT_ONCE, decode_bytes
 from kino.parts import Parts
 from kino.shapes import Clips
+
+_RGB = 3
 
 
 class Autoencoder(ABC):
@@ -18,8 +20,8 @@ class Autoencoder(ABC):
     Latents [1 c t h w] are normalised at this border, videos [1 3 t h w] lie between -1 and 1.
     """
 
-    frames_at_once: int | None = None
-    """Video frames that are decoded at once at most; None where it is the whole clip."""
+    is_tiled = False
+    """Whether pictures are computed in tiles that overlap and are blended."""
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
         assert parts.settings.clips is not None
@@ -40,6 +42,16 @@ class Autoencoder(ABC):
     def denormalised(self, latents: Tensor) -> Tensor:
         """Latents as the network takes them."""
 
+    @property
+    def frames_at_once(self) -> int | None:
+        """Video frames that are decoded at once at most; None where it is the whole clip."""
+        return FRAMES_AT_ONCE.get(type(self.network).__name__)
+
+    def tile(self) -> None:
+        """Compute in tiles from now on, as the library does it: in less memory, near to the whole but not it."""
+        self.is_tiled = True
+        self.network.enable_tiling()
+
     def decode(self, latents: Tensor) -> Iterator[Tensor]:
         """Consecutive pieces of the video."""
         yield self.network.decode(self.denormalised(latents), return_dict=False)[0]
@@ -50,8 +62,13 @@ class Autoencoder(ABC):
 
     def needed_bytes(self, frames: int, height: int, width: int) -> int:
         """Most bytes that decoding holds at once beside the weights."""
-        at_once = min(frames, self.frames_at_once or frames)
-        return decode_bytes(self.network.config, at_once, height, width, self.dtype.itemsize)
+        at_once, network = min(frames, self.frames_at_once or frames), self.network
+        if not self.is_tiled:
+            return decode_bytes(network.config, at_once, height, width, self.dtype.itemsize)
+        side = getattr(network, "tile_sample_min_size", 0)
+        tile = (min(height, side or network.tile_sample_min_height), min(width, side or network.tile_sample_min_width))
+        done = 2 * _RGB * frames * height * width * self.dtype.itemsize  # its tiles, and what is put together of them
+        return done + decode_bytes(network.config, at_once, *tile, self.dtype.itemsize)
 
 
 class Scaled(Autoencoder):
@@ -65,6 +82,36 @@ class Scaled(Autoencoder):
         config = self.network.config
         scaled = latents / float(config.scaling_factor)
         return scaled if config.get("shift_factor") is None else scaled + float(config.shift_factor)
+
+
+class Overlapping(Autoencoder):
+    """Where the library decodes long clips in tiles of time, each of them blended into the one before."""
+
+    @abstractmethod
+    def decode_tile(self, latents: Tensor, is_first: bool) -> Tensor:
+        """The frames of a tile, without the one that every tile but the first has over."""
+
+    def decode_overlapping(self, latents: Tensor) -> Iterator[Tensor]:
+        """Consecutive pieces of the video of denormalised latents."""
+        network, ratio = self.network, self.network.temporal_compression_ratio
+        most, stride = network.tile_sample_min_num_frames, network.tile_sample_stride_num_frames
+        left = (latents.shape[2] - 1) * ratio + 1
+        before: Tensor | None = None
+        for start in range(0, latents.shape[2], stride // ratio):
+            made = self.decode_tile(latents[:, :, start : start + most // ratio + 1], start == 0)
+            if before is not None:
+                made = network.blend_t(before, made, most - stride)
+            piece = made[:, :, : min(left, stride + (before is None))]
+            before, left = made, left - piece.shape[2]
+            yield piece
+
+    def is_wide(self, latents: Tensor) -> bool:
+        """Whether the pictures of latents are computed in tiles."""
+        network, (height, width) = self.network, latents.shape[3:]
+        sides = network.tile_sample_min_height, network.tile_sample_min_width
+        return self.is_tiled and any(
+            side > most // network.spatial_compression_ratio for side, most in zip((height, width), sides, strict=True)
+        )
 
 
 def drawn(posterior: Any, generator: torch.Generator | None) -> Tensor:

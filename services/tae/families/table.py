@@ -7,6 +7,7 @@ from services.tae.engine import Engine, TaeEngine
 from services.tae.families.autoencoder import Autoencoder, Scaled
 from services.tae.families.cogvideox import CogVideoX
 from services.tae.families.flux import Flux
+from services.tae.families.hunyuan import Hunyuan
 from services.tae.families.ltx import Ltx
 from services.tae.families.mochi import Mochi
 from services.tae.families.wan import Wan
@@ -15,18 +16,25 @@ from services.tae.published import PublishedTae
 AUTOENCODERS: dict[str, type[Autoencoder]] = {
     "cogvideox": CogVideoX,
     "flux": Flux,
-    "hunyuan": Scaled,
-    "hunyuan-i2v": Scaled,
+    "hunyuan": Hunyuan,
+    "hunyuan-i2v": Hunyuan,
+    "hunyuan15": Scaled,
     "ltx": Ltx,
     "mochi": Mochi,
     "wan": Wan,
 }
 
 
-def open_engine(preset: str, version: str, registry: Registry, device: str, runtime: str) -> Engine:
-    """The engine of a version: of our own network, or of a published pipeline's, which computes by torch."""
+def open_engine(preset: str, version: str, registry: Registry, device: str, runtime: str, tiled: bool) -> Engine:
+    """The engine of a version: of our own network, or of a published pipeline's, which computes by torch.
+
+    Raises:
+        ValueError: tiles are asked of our own, which has tiles of time anyway.
+    """
     if version not in RANDOM_PRESETS:
         manifest = registry.resolve("tae", version)
         if is_published(manifest):
-            return PublishedTae(AUTOENCODERS[manifest.family], manifest, registry, device)
+            return PublishedTae(AUTOENCODERS[manifest.family], manifest, registry, device, tiled)
+    if tiled:
+        raise ValueError("tiled is true, must be left out: it is for published models alone")
     return TaeEngine(preset, version, registry, device, runtime)

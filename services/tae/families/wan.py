@@ -11,8 +11,6 @@ from services.tae.families.autoencoder import Autoencoder, by_channel
 class Wan(Autoencoder):
     """Causal in time: what a frame needs of those before is kept in the network, so that pieces are the whole."""
 
-    frames_at_once = 4
-
     def normalised(self, latents: Tensor) -> Tensor:
         config = self.network.config
         return (latents - by_channel(config.latents_mean, latents)) * (1.0 / by_channel(config.latents_std, latents))
@@ -22,6 +20,9 @@ class Wan(Autoencoder):
         return latents / (1.0 / by_channel(config.latents_std, latents)) + by_channel(config.latents_mean, latents)
 
     def decode(self, latents: Tensor) -> Iterator[Tensor]:
+        return super().decode(latents) if self.is_tiled else self._stream(latents)
+
+    def _stream(self, latents: Tensor) -> Iterator[Tensor]:
         network = self.network
         network.clear_cache()
         try:

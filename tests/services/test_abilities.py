@@ -1,0 +1,46 @@
+"""What families can do, as the cases show that compare them with their library, and as README.md says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kino.families import FAMILIES
+from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO
+from tests.services.test_families import CASES
+
+STREAMED = ("cogvideox", "hunyuan", "hunyuan-i2v", "wan")
+"""Families whose videos are decoded piece by piece."""
+README = Path(__file__).parents[2] / "README.md"
+HEADER = ("| family | pipelines | text to video | picture to video | pictures | decoded |", "| --- " * 6 + "|")
+
+
+def builds(name: str) -> Callable[[], Any]:
+    """What makes a tiny pipeline of a family."""
+    return CASES[name].build
+
+
+def shown(name: str) -> set[str]:
+    """What the cases of a family make."""
+    cases = [case for key, case in CASES.items() if key.split()[0] == name]
+    kinds = {True: IMAGE_TO_VIDEO, False: TEXT_TO_VIDEO}
+    return {IMAGES if case.frames == 1 else kinds[bool(case.begins)] for case in cases}
+
+
+def told(name: str) -> str:
+    """The line of a family in README.md."""
+    pipelines = ", ".join(pipeline.removesuffix("Pipeline") for pipeline in FAMILIES[name].pipelines)
+    makes = ("yes" if ability in shown(name) else "" for ability in (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES))
+    decoded = "piece by piece" if name in STREAMED else "whole"
+    return f"| {' | '.join((name, pipelines, *makes, decoded))} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def test_every_family_can_what_its_cases_show_and_no_more() -> None:
+    for name, row in FAMILIES.items():
+        assert {ability for abilities in row.pipelines.values() for ability in abilities} == shown(name)
+
+
+def test_the_readme_tells_what_the_cases_show() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    begin = lines.index(HEADER[0])
+    expected = [*HEADER, *map(told, FAMILIES), ""]
+    assert lines[begin : begin + len(expected)] == expected
