@@ -53,8 +53,9 @@ def shrink(network: Any, spatial: int) -> None:
         for end in ("height", "width", "size"):
             if hasattr(network, f"{start}_{end}"):
                 setattr(network, f"{start}_{end}", size)
-    if hasattr(network, "tile_overlap_factor_height"):
-        network.tile_overlap_factor_height = network.tile_overlap_factor_width = 0.5
+    for end in ("", "_height", "_width"):
+        if hasattr(network, f"tile_overlap_factor{end}"):
+            setattr(network, f"tile_overlap_factor{end}", 0.5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
