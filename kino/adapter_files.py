@@ -235,9 +235,9 @@ def _converted(tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[str, Ten
             bound = f"one that diffusers understands for {base.pipeline}"
             raise ValueError(f"layout of the adapter is unknown ({error!r:.200}), must be {bound}") from error
         _refuse_losses(tensors, state)
-    stripped = {name.removeprefix("transformer."): tensor for name, tensor in state.items()}
-    told = {name.removeprefix("transformer.").removesuffix(".alpha"): float(value) for name, value in alphas.items()}
-    return stripped, told
+    prefix = max((one for one in _PREFIXES if all(name.startswith(one) for name in (*state, *alphas))), key=len)
+    told = {name.removeprefix(prefix).removesuffix(".alpha"): float(value) for name, value in alphas.items()}
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}, told
 
 
 def _refuse_losses(given: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
@@ -261,7 +261,9 @@ def _num_ups(tensors: Mapping[str, Tensor]) -> int:
 
 def _paired(state: Mapping[str, Tensor], base: Base) -> dict[str, tuple[Tensor, Tensor, Tensor | None]]:
     """Down, up and bias of each layer, whose shapes are those of the base."""
-    downs, ups, biases = {}, {}, {}
+    downs: dict[str, Tensor] = {}
+    ups: dict[str, Tensor] = {}
+    biases: dict[str, Tensor] = {}
     for name, tensor in state.items():
         match = _TENSOR.fullmatch(name)
         if match is None or (match["kind"] == "bias" and match["role"] in _DOWN):

@@ -83,7 +83,8 @@ def import_adapter(
 
 def _base(manifest: Manifest, registry: Registry, part: str) -> Base:
     """The linear layers of a version's network, without its numbers."""
-    pipeline, known = "", (TRANSFORMER,)
+    pipeline = ""
+    known: tuple[str, ...] = (TRANSFORMER,)
     if is_published(manifest):
         settings = Settings.of(manifest)
         pipeline = next(iter(FAMILIES[manifest.family].pipelines))

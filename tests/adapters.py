@@ -46,6 +46,6 @@ def save_peft(network: Any, folder: Path, seed: int = 1, targets: Sequence[str] 
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = tensors[name.replace(".default", "")]
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(str(folder))
     wrapped.unload()
     return folder
