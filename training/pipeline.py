@@ -121,11 +121,11 @@ class Runner:
             time.sleep(poll_seconds)
 
     def forgive(self) -> None:
-        """Let failed stages be tried again: forget why they failed, and remove their jobs."""
+        """Let failed stages be tried again: forget why they failed, and remove their jobs; those of others stay."""
+        failed = [self.pipeline.job_of(stage).name for stage, state in self.look().items() if state.word == FAILED]
         self._store.records.delete(_record(self.pipeline.name, "failures"))
-        for name, job in self._jobs().items():
-            if _ended(job) is not None:
-                self._remove(name)
+        for name in self._jobs().keys() & set(failed):
+            self._remove(name)
 
     def _start(self, stage: Stage) -> None:
         job = self.pipeline.job_of(stage)
