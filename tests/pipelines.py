@@ -110,13 +110,13 @@ def hunyuan() -> Any:
     )
 
 
-def hunyuan15() -> Any:
-    """HunyuanVideo 1.5."""
+def hunyuan15(**changes: Any) -> Any:
+    """HunyuanVideo 1.5; `changes` are those of the transformer."""
     made, texts = parts.library(), adopted.library()
     transformer = made.HunyuanVideo15Transformer3DModel(
         in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_refiner_layers=1,
         patch_size=1, patch_size_t=1, text_embed_dim=16, text_embed_2_dim=16, image_embed_dim=16,
-        rope_axes_dim=(2, 2, 4), target_size=32,
+        rope_axes_dim=(2, 2, 4), target_size=32, **changes,
     )  # fmt: skip
     vae = made.AutoencoderKLHunyuanVideo15(
         latent_channels=4, block_out_channels=(16, 16, 16, 16, 16), layers_per_block=1, spatial_compression_ratio=16,

@@ -91,7 +91,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         remote = Remote(self.config.fetch_urls)
         with wire.open_media(request.picture, "picture", ("video", "image"), store=self._store, remote=remote) as file:
             frames, _ = read_media(file, request.picture.media_type, PICTURES)
-        return frames[0]
+        first: Frames = frames[0]
+        return first
 
     def _response(self, request: encoder_pb2.EncodeRequest, rows: Rows, against: Rows) -> encoder_pb2.EncodeResponse:
         return encoder_pb2.EncodeResponse(

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from kino.parts import module
 from kino.shapes import Grid
-from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict, guide
+from services.generator.engine import PictureReading
+from services.generator.families.denoiser import Denoiser, Order, Predict, guide
 
 
 class CogVideoX(Denoiser):

@@ -8,7 +8,8 @@ from einops import rearrange
 from torch import Tensor
 
 from kino.shapes import Grid
-from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict, guide, shift_of_length
+from services.generator.engine import PictureReading
+from services.generator.families.denoiser import Denoiser, Order, Predict, guide, shift_of_length
 
 _PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kino.parts import Parts
-from services.generator.families.denoiser import Denoiser, Order, PictureReading, Predict
+from services.generator.engine import PictureReading
+from services.generator.families.denoiser import Denoiser, Order, Predict
 
 
 class Wan(Denoiser):
