@@ -29,7 +29,7 @@ COPY pyproject.toml ./
 COPY kino kino
 COPY services services
 COPY training training
-RUN uv pip install --no-deps --target /opt/kino .
+RUN uv pip install --no-deps --target /usr/lib/kino .
 
 # The dependencies are a layer of their own, so that a new version of the project is a few megabytes.
 FROM python:3.11-slim-bookworm AS runtime
@@ -38,8 +38,8 @@ COPY --from=dependencies /venv /venv
 
 FROM runtime
 COPY models /usr/share/kino/models
-COPY --from=project /opt/kino /opt/kino
-ENV PATH=/venv/bin:/opt/kino/bin:${PATH} PYTHONPATH=/opt/kino KINO_MODELS=/usr/share/kino/models
+COPY --from=project /usr/lib/kino /usr/lib/kino
+ENV PATH=/venv/bin:/usr/lib/kino/bin:${PATH} PYTHONPATH=/usr/lib/kino KINO_MODELS=/usr/share/kino/models
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 ARG GIT_REVISION=""
 ENV KINO_GIT_REVISION=${GIT_REVISION}

@@ -15,7 +15,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,11 +109,11 @@ def _known(name: str) -> oci.Image:
 
 def _lock() -> str:
     """A name for the dependencies: what is installed, and how."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {name: project[name] for name in ("dependencies", "optional-dependencies")}
+    resolve = (str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate")
+    asked = ("pyproject.toml", "--extra=all", "--constraints=constraints.txt", "--python-version=3.11")
+    pinned = subprocess.run([*resolve, *asked], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     stages = _stages(lambda name: name in ("installer", "dependencies", "runtime"))
-    told = json.dumps([wanted, (ROOT / "constraints.txt").read_text(), stages, OMIT], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([pinned, stages, OMIT]).encode()).hexdigest()[:12]
 
 
 def _stages(wanted: Callable[[str], bool]) -> str:
