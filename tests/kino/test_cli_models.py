@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kino import cli
+from kino.adapters import AdapterSettings
 from kino.manifest import Manifest, Parent, Spaces
 from kino.registry import Registry
 
@@ -117,6 +118,24 @@ def test_what_nothing_needs_is_removed(
     run(capsys, "gc", "--keep", "1", "--models", place)
     assert registry.versions("tae") == ["1", "2", "3", "6"]
     assert "--keep is 0, must be at least 1" in refused(capsys, "gc", "--keep", "0", "--models", place)
+
+
+def test_adapters_stay_and_with_them_what_they_stand_on(
+    registry: Registry, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spaces = Spaces(registry.resolve("tae", "1").digest)
+    base = publish(registry, tmp_path, "dit", "a", spaces=spaces, created="2026-01-01")
+    publish(registry, tmp_path, "dit", "b", created="2026-01-02")
+    publish(registry, tmp_path, "dit", "c", created="2026-01-03")
+    config = AdapterSettings(base.digest, "transformer", 4, 16, False).as_config()
+    for name in ("ink", "oil"):
+        publish(registry, tmp_path, "adapter", name, config=config)
+    rows = run(capsys, "gc", "--keep", "1", "--models", place, "--json")
+    assert {(row["component"], row["version"]) for row in rows} == {
+        ("dit", "b"),
+        *(("tae", version) for version in ("2", "3", "4")),
+    }
+    assert registry.versions("adapter") == ["ink", "oil"]
 
 
 def test_a_registry_that_cannot_be_reached_is_told(
