@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from kino.cli_view import as_json, print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
 from kino.manifest import Manifest, Parent
 from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
-from kino.store import NotFoundError
 from kino.v1.info_pb2 import Info, Limits
 
 _WEIGHTS = Path(WEIGHTS_FILE).suffix
@@ -84,7 +83,7 @@ async def collect(given: argparse.Namespace) -> int:
         registry = _registry(given)
         removed = _unneeded(registry, given.keep)
         if not given.dry_run:
-            removed = [manifest for manifest in removed if _removed(registry, manifest)]
+            removed = [manifest for manifest in removed if registry.discard(manifest)]
     rows = [(manifest.component, manifest.version, manifest.created, manifest.recipe) for manifest in removed]
     columns = ("component", "version", "created", "recipe")
     if given.json:
@@ -94,28 +93,13 @@ async def collect(given: argparse.Namespace) -> int:
     return 0
 
 
-def _removed(registry: Registry, manifest: Manifest) -> bool:
-    """Remove a version that nothing needed; False where somebody has promoted or removed it since."""
-    try:
-        registry.delete(manifest.component, manifest.version)
-    except (ValueError, NotFoundError):
-        return False
-    return True
-
-
-def _manifests(registry: Registry, component: str) -> Iterator[Manifest]:
-    for version in registry.versions(component):
-        with suppress(NotFoundError):  # somebody else has just cleared it away
-            yield registry.resolve(component, version)
-
-
 def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
     """Return the versions that are none of the newest, that no alias names now or did last, and no other stands on.
 
     A generator stands on the TAE and the towers of its spaces, an adapter on its generator; versions name their parents
     only to tell where they come from. Adapters are no older and newer ones of each other, so all of them stay.
     """
-    found = {component: list(_manifests(registry, component)) for component in registry.components()}
+    found = {component: registry.manifests(component) for component in registry.components()}
     kept: list[Manifest] = []
     for component, manifests in found.items():
         newest = sorted(manifests, key=lambda manifest: manifest.created, reverse=True)[:keep]

@@ -54,6 +54,11 @@ class Registry:
         """Return the published versions of a component, sorted by name."""
         return self._versions.versions(_checked_name("component", component))
 
+    def manifests(self, component: str) -> list[Manifest]:
+        """Return the manifest of every version that is there, sorted by name; `DamagedError` where one is broken."""
+        found = (self._manifest(component, version) for version in self.versions(component))
+        return [manifest for manifest in found if manifest is not None]
+
     def aliases(self, component: str) -> dict[str, str]:
         """Return the version that each alias of a component stands for."""
         return {alias: versions[0] for alias, versions in self.histories(component).items()}
@@ -208,6 +213,14 @@ class Registry:
         if held() or not self._versions.delete(component, target, held):
             holders = ", ".join(self._holders(component, target)) or "one that has just moved on"
             raise ValueError(f"version is {target!r}, must be one that no alias stands for: {holders} does")
+
+    def discard(self, manifest: Manifest) -> bool:
+        """Remove a version and return True; False where an alias stands for it, or somebody else has removed it."""
+        try:
+            self.delete(manifest.component, manifest.version)
+        except (ValueError, NotFoundError):
+            return False
+        return True
 
     def _holders(self, component: str, version: str) -> list[str]:
         return [alias for alias, name in self.aliases(component).items() if name == version]

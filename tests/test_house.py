@@ -105,14 +105,6 @@ def test_every_service_has_an_extra_of_its_name() -> None:
     assert services - set(extras) == set()
 
 
-def test_make_weights_runs_every_recipe_of_the_shipped_weights() -> None:
-    sources = [ROOT / path for path in PYTHON if path.startswith("training/")]
-    rows = {name for path in sources for name in re.findall(r'name="(\w+_mini\w*)"', path.read_text())}
-    runs = re.search(r"^RECIPES := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert runs is not None
-    assert set(runs[1].split()) == rows
-
-
 @pytest.mark.parametrize("document", tracked(".md"))
 def test_documents_name_only_targets_that_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

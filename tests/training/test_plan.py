@@ -32,7 +32,10 @@ def test_the_generator_is_trained_in_the_papers_order_and_published_at_the_end()
     assert [stage.published for stage in found] == [False] * 5 + [True]
 
 
-def test_every_recipe_of_a_shipped_network_is_in_the_plan() -> None:
+def test_every_recipe_of_a_shipped_network_is_in_the_plan_that_make_runs() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert "\nweights:" in makefile
+    assert '-m training.plan run --plan mini --version "$(VERSION)" --alias mini' in makefile
     assert {stage.recipe for stage in MINI.values()} == {name for name in RECIPES if "_mini" in name}
     with pytest.raises(ValueError, match="plan is 'maxi', must be one of nano, mini"):
         plan.plan("maxi")

@@ -5,7 +5,7 @@ import ray
 
 from services.graph.ray_node import start_ray
 
-_LATE_GCS = RuntimeError("Timed out waiting for file /tmp/ray/session/gcs_server_port")
+_LATE_GCS = RuntimeError("Timed out waiting for file gcs_server_port")
 _LATE_NODE = Exception("The current node timed out during startup.")
 
 
