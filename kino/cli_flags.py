@@ -23,6 +23,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     take.add_argument("--base", metavar="NAME", help="the imported model that the adapter was trained on")
     take.add_argument("--part", default="transformer", help="transformer_2 for the second expert's (%(default)s)")
     take.set_defaults(command="cli_import:take")
+    _add_plan(commands.add_parser("plan", parents=[place], help="memory and time of a film of an imported model"))
     promote = commands.add_parser("promote", parents=[place], help="let an alias stand for a version")
     back = commands.add_parser("rollback", parents=[place], help="let an alias stand for what it stood for before")
     for command in (show, promote, back):
@@ -46,6 +47,20 @@ def add_adapter(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:WEIGHT]",
         help="an imported adapter of the model, as strong as its weight (1); again for several at once",
     )
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", help="of its versions")
+    add("--size", metavar="WIDTHxHEIGHT", help="in pixels (the model's)")
+    add("--seconds", type=float, metavar="X", help="length (the model's)")
+    add("--steps", type=int, metavar="N", help="denoising steps (the model's)")
+    add("--dtype", default="", help="float32, bfloat16 or float16, to compute in (as it was imported)")
+    add("--weights", default="", help="int8 or float8, as python -m services takes it")
+    add("--offload", default="", help="networks or layers, as python -m services takes it")
+    add("--device", default="cpu", help="where each service computes (%(default)s)")
+    add("--device-memory", type=float, metavar="GIB", help="of each service's device (what this one has left)")
+    parser.set_defaults(command="cli_plan:plan")
 
 
 def add_upscale(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kino.errors import InternalError, UnavailableError, as_kino_error
+from kino.errors import InternalError, ResourceExhaustedError, UnavailableError, as_kino_error
 
 T = TypeVar("T")
 _ROOT = Path(__file__).parents[1]
 _END_SECONDS = 90  # more than the services take to drain
-_BAD_SETTING = 2  # the services' exit code for a setting that is wrong
+_BAD_SETTING, _NO_ROOM = 2, 5  # the services' exit codes for a setting that is wrong, and for too little memory
 
 
 class LocalServices:
@@ -95,6 +95,8 @@ async def _addresses(process: asyncio.subprocess.Process, log: Path | None) -> d
             return dict(message["ready"])
         if "error" in message and await process.wait() == _BAD_SETTING:
             raise as_kino_error(ValueError(message["error"]))
+        if "error" in message and process.returncode == _NO_ROOM:
+            raise ResourceExhaustedError(f"the services cannot start: {message['error']}")
         if "error" in message:
             raise InternalError(f"the services cannot start: {message['error']}{_see(log)}")
     raise InternalError(f"the services ended with code {await process.wait()} before they were ready{_see(log)}")

@@ -13,7 +13,8 @@ def free_bytes(device: torch.device) -> int:
     """Return the bytes that can still be allocated; on a CPU no more than the container's own limit leaves."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, to use again
+        return int(free) + kept
     lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
     if _LIMIT.exists() and (limit := _LIMIT.read_text().strip()) != "max":

@@ -12,8 +12,9 @@ _STATES = 8
 """Activations of a block's width that live at once: residual, norm, query, key, value, attention, two of rotation."""
 _HIDDEN = 2
 """Activations of the feed-forward's width that live at once, before and after its non-linearity."""
-_STAGE = 5
-"""Activations of an autoencoder's last stage that live at once: residual, norm, convolution, its padding, output."""
+_STAGE = 15
+"""Activations of an autoencoder's last stage that live at once, with layouts of convolutions and frames that are kept:
+12 were measured of CogVideoX and HunyuanVideo, 15 of Wan."""
 _RGB = 2 * 3
 """Numbers of a pixel that is done, and of its copy."""
 
@@ -40,7 +41,21 @@ def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, i
     """
     width = int(config["num_attention_heads"] * config["attention_head_dim"])
     hidden = int(config.get("ffn_dim") or config.get("mlp_ratio", 4.0) * width)
-    return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden)
+    beside = width + hidden if config.get("num_single_layers") else 0  # blocks that join attention and feed-forward
+    return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden + beside)
+
+
+def step_flops(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, parameters: int) -> int:
+    """Floating-point operations of a step of a transformer: two for each parameter and token, and those of attention.
+
+    Args:
+        config, extent, batch, rows: as in `step_bytes`.
+        parameters: that every token goes through.
+    """
+    width = int(config["num_attention_heads"] * config["attention_head_dim"])
+    length = tokens(config, extent)
+    layers = int(config["num_layers"]) + int(config.get("num_single_layers") or 0)
+    return batch * (2 * parameters * length + 4 * layers * length * (length + rows) * width)
 
 
 def decode_bytes(config: Mapping[str, Any], frames: int, height: int, width: int, itemsize: int) -> int:

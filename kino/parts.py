@@ -3,6 +3,7 @@
 The libraries are `diffusers` and `transformers`; `kino.pipelines` says which files of a folder they are given.
 """
 
+import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from kino import adopted, weights
+from kino.devices import reserve
 from kino.execution import Execution
 from kino.families import Settings
 from kino.manifest import Manifest
@@ -58,8 +60,23 @@ class Parts:
         return adopted.read_network(folder, name, dtype)
 
     def placed(self, part: str, device: torch.device) -> Any:
-        """A network on the device, as the execution asks. Raises as `network`."""
+        """A network on the device, as the execution asks.
+
+        Raises:
+            MemoryError: the host or the device has no room for it.
+            WeightsError: as `network`.
+        """
+        self._check_room(part, device)
         return place(self.network(part), device, self.execution, self._waiting)
+
+    def _check_room(self, part: str, device: torch.device) -> None:
+        """Refuse a network that has no room, before it is read: it comes to the host whole, whatever becomes of it."""
+        shapes = (shape for path in weight_files(self._folder / part) for shape in _shapes(path).values())
+        count = sum(math.prod(shape) for shape in shapes)
+        size = adopted.DTYPES[self.settings.dtype].itemsize
+        reserve(count * size, torch.device("cpu"), f"{part} in {self.settings.dtype}")
+        if device.type != "cpu" and not self.execution.offload:
+            reserve(count * (1 if self.execution.weights else size), device, f"{part} on the device")
 
     def tokenizer(self, part: str) -> Any:
         """A tokenizer."""

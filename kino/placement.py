@@ -1,5 +1,6 @@
 """Networks of published models brought to their device, with what a deployment asks of them."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -30,12 +31,13 @@ def quantise(network: Any, weights: str) -> None:
 
     exact = getattr(network, "_keep_in_fp32_modules", None) or ()
     kept = {"int8": Int8WeightOnlyConfig, "float8": Float8WeightOnlyConfig}[weights]()
-
-    def is_matrix(module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Linear) and not any(part in exact for part in name.split("."))
-
-    quantize_(network, kept, filter_fn=is_matrix)
+    quantize_(network, kept, filter_fn=lambda module, name: is_matrix(module, name, exact))
     network.requires_grad_(False)
+
+
+def is_matrix(module: nn.Module, name: str, exact: Collection[str]) -> bool:
+    """Whether a module of this name is a linear layer, and of none of the parts that are kept in float32."""
+    return isinstance(module, nn.Linear) and not any(part in exact for part in name.split("."))
 
 
 def _by_layers(network: Any, device: torch.device) -> Any:

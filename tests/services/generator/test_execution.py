@@ -128,4 +128,4 @@ def test_compiled_blocks_are_asked_for_once_and_take_no_adapters(tmp_path: Path)
 
 def test_models_of_our_own_are_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="execution is weights in int8, must be left out"):
-        open_engine("nano", "nano", Registry(tmp_path), "cpu", Execution("int8"))
+        open_engine("nano", "nano", Registry(tmp_path), "cpu", Execution("int8"), 0)

@@ -1,0 +1,260 @@
+"""What a published model takes of memory and time, told from its settings before anything of it is loaded."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kino import adopted, parts
+from kino.devices import free_bytes
+from kino.execution import Execution
+from kino.families import DIT, TAE, TOWERS, Settings, is_published
+from kino.manifest import Manifest
+from kino.memory import FRAMES_AT_ONCE, decode_bytes, step_bytes, step_flops
+from kino.placement import is_matrix
+from kino.registry import Registry
+from kino.shapes import Grid, frames_for_seconds
+
+_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae"}
+_EFFICIENCY = 0.6
+"""Share that whole networks reach of the speed of one large product of matrices; on a CPU 0.5 to 0.7 was measured."""
+_TEXTS = 2
+"""Texts of a request: the prompt, and what guidance moves away from."""
+_SIDE = 8
+"""Latent cells along a side of the clip on which an autoencoder's operations are counted."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is to be made.
+
+    Args:
+        grid: latent extent of the clip.
+        guidance: its scale; 1 is none, and half the work where it takes two texts.
+    """
+
+    frames: int
+    height: int
+    width: int
+    grid: Grid
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one service takes for a film.
+
+    Args:
+        weights: bytes on its device at once.
+        host: bytes of weights that wait in the memory of the host.
+        work: most bytes beside them on the device.
+        flops: floating-point operations.
+    """
+
+    service: str
+    weights: int
+    host: int
+    work: int
+    flops: int
+
+    @property
+    def device(self) -> int:
+        """Bytes on the device in all."""
+        return self.weights + self.work
+
+    def seconds(self, rate: float) -> float:
+        """Seconds that it takes about, on a device of so many operations per second in large products."""
+        return self.flops / (rate * _EFFICIENCY)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The networks of one component without their numbers, by part."""
+
+    settings: Settings
+    networks: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, manifest: Manifest, registry: Registry) -> "Outline":
+        """The outline of a version, of whose files only the settings are read.
+
+        Raises:
+            kino.store.DamagedError: one is missing or altered.
+        """
+        settings = Settings.of(manifest)
+        networks = {}
+        for part, kind in settings.parts.items():
+            if f"{part}/config.json" in manifest.digests:
+                config = json.loads(registry.file(manifest, f"{part}/config.json").read_text(encoding="utf-8"))
+                networks[part] = _empty(kind, config)
+        return cls(settings, networks)
+
+    def need(self, service: str, film: Film, execution: Execution, dtype: str = "") -> Need:
+        """What a service takes.
+
+        Args:
+            dtype: of the numbers it computes in; the one it was imported for if empty.
+        """
+        kind = adopted.DTYPES[dtype or self.settings.dtype]
+        work, flops = _WORK[service](self, film, kind)
+        sizes = [weights_bytes(network, kind, execution.weights) for network in self.networks.values()]
+        if execution.offload == "layers":
+            leaves = [
+                leaf for network in self.networks.values() for leaf in network.modules() if not [*leaf.children()]
+            ]
+            at_once = 2 * max(weights_bytes(leaf, kind, execution.weights) for leaf in leaves)
+            return Need(service, at_once, sum(sizes), work, flops)  # the next layer comes while one computes
+        if execution.offload == "networks":
+            return Need(service, max(sizes), sum(sizes), work, flops)
+        return Need(service, sum(sizes), 0, work, flops)
+
+
+def weights_bytes(network: nn.Module, dtype: torch.dtype, weights: str = "") -> int:
+    """Bytes of the weights of a network, its matrices in 8 bits with a scale for each row where that is asked for."""
+    total, seen = 0, set()
+    exact = getattr(network, "_keep_in_fp32_modules", None) or ()
+    for name, module in network.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in seen:  # tied to another part's
+                continue
+            seen.add(id(parameter))
+            itemsize = 4 if any(part in exact for part in name.split(".")) else dtype.itemsize
+            small = weights and is_matrix(module, name, exact) and parameter.ndim == 2
+            total += parameter.numel() + itemsize * len(parameter) if small else parameter.numel() * itemsize
+    return total
+
+
+def rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
+    """Operations per second of a large product of matrices on a device, the best of three."""
+    one = torch.ones(side, side, dtype=dtype, device=device)
+    seconds = []
+    for _ in range(3):
+        began = perf_counter()
+        float((one @ one)[0, 0])  # which waits for it
+        seconds.append(perf_counter() - began)
+    return 2 * side**3 / min(seconds)
+
+
+def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes of a step, both texts at once at most, and operations of all steps."""
+    network = outline.networks["transformer"]
+    rows = sum(rows for rows, _ in outline.settings.texts.values())
+    embeds = bool(network.config.get("guidance_embeds")) or film.guidance == 1
+    batch = 1 if embeds else _TEXTS
+    flops = step_flops(network.config, film.grid, batch, rows, _parameters_of_tokens(network))
+    return step_bytes(network.config, film.grid, batch, rows, dtype.itemsize), film.steps * flops
+
+
+def _parameters_of_tokens(network: nn.Module) -> int:
+    """Numbers of a transformer that every token goes through: those of its blocks, save what times are read by."""
+    return sum(
+        layer.weight.numel()
+        for blocks in network.children()
+        if isinstance(blocks, nn.ModuleList)
+        for name, layer in blocks.named_modules()
+        if isinstance(layer, nn.Linear) and "norm" not in name
+    )
+
+
+def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes of the widest text encoder, whose attention is computed with its matrix, and operations of both texts."""
+    work = flops = 0
+    rows = max(rows for rows, _ in outline.settings.texts.values())
+    for network in outline.networks.values():
+        config = network.config.get_text_config() if hasattr(network.config, "get_text_config") else network.config
+        width, heads = config.hidden_size, config.num_attention_heads
+        hidden = getattr(config, "d_ff", None) or config.intermediate_size
+        work = max(work, 4 * rows * (8 * width + 2 * hidden + 3 * heads * rows))
+        flops += _TEXTS * 2 * rows * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
+    return work, flops
+
+
+def _tae(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes and operations of decoding; operations are counted on a small clip without numbers."""
+    network, clips = outline.networks["vae"], outline.settings.clips
+    assert clips is not None
+    latents = torch.zeros(1, clips.channels, min(3, film.grid.t), _SIDE, _SIDE, device="meta")
+    given = {"temb": torch.zeros(1, device="meta")} if network.config.get("timestep_conditioning") else {}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.decode(latents[:, :, 0] if clips.max_frames == 1 else latents, **given)
+    cells = latents.shape[2] * _SIDE**2
+    flops = counter.get_total_flops() * film.grid.t * film.grid.h * film.grid.w // cells
+    at_once = min(film.frames, FRAMES_AT_ONCE.get(type(network).__name__, film.frames))
+    return decode_bytes(network.config, at_once, film.height, film.width, dtype.itemsize), flops
+
+
+_WORK = {"encoder": _encoder, "generator": _generator, "tae": _tae}
+
+
+def _empty(kind: str, config: Mapping[str, Any]) -> Any:
+    """A network of these settings without numbers."""
+    with adopted.READING, torch.device("meta"):
+        if parts.of_diffusers(kind):
+            return getattr(parts.library(), kind).from_config(config)
+        made = getattr(adopted.library(), kind)
+        network = made(made.config_class(**config))
+        network.tie_weights()
+        return network
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What each service takes for a film, on a device of so much memory and speed in large products."""
+
+    film: Film
+    needs: list[Need]
+    device: str
+    device_bytes: int
+    rate: float
+
+
+def make_plan(
+    registry: Registry,
+    name: str,
+    *,
+    seconds: float | None,
+    size: tuple[int, int] | None,
+    steps: int | None,
+    dtype: str,
+    execution: Execution,
+    device: str,
+    device_bytes: int | None,
+) -> Plan:
+    """The plan of a film of an imported model; what is None is the model's own, or what the device has left.
+
+    Raises:
+        ValueError: the model is none of a published pipeline, it makes no such film, or there is no such device.
+        kino.store.NotFoundError, kino.store.DamagedError: it or a file of it is not there.
+    """
+    versions = {component: registry.resolve(component, name) for component in _SERVICES}
+    for manifest in versions.values():
+        if not is_published(manifest):
+            raise ValueError(f"NAME is {name!r}, must be an imported model; see kino models")
+    settings = Settings.of(versions[DIT])
+    assert settings.clips is not None
+    assert settings.sampling is not None
+    clips = settings.clips
+    frames = clips.frames if seconds is None else frames_for_seconds(seconds, clips.fps)
+    height, width = size or (clips.height, clips.width)
+    guidance = 1.0 if settings.sampling.guidance is None else settings.sampling.guidance
+    grid = clips.grid(frames, height, width)
+    film = Film(frames, height, width, grid, steps or settings.sampling.steps, guidance)
+    needs = [
+        Outline.of(manifest, registry).need(
+            _SERVICES[component], film, Execution() if component == TAE else execution, dtype
+        )
+        for component, manifest in versions.items()
+    ]
+    try:
+        place = torch.device(device)
+        free = free_bytes(place) if device_bytes is None else device_bytes
+        speed = rate(place, adopted.DTYPES[dtype or settings.dtype])
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}, must be one of this machine: {error}") from error
+    return Plan(film, needs, device, free, speed)

@@ -1,0 +1,136 @@
+"""What is planned for an imported model, against the model itself."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kino.cli import main
+from kino.execution import Execution
+from kino.families import DIT, TAE, TOWERS
+from kino.importing import import_pipeline
+from kino.manifest import Manifest
+from kino.parts import Parts
+from kino.planning import Film, Outline, weights_bytes
+from kino.registry import Registry
+from kino.shapes import Grid
+from tests import pipelines
+
+FILM = Film(9, 32, 64, Grid(3, 4, 8), 10, 4.0)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    root = tmp_path_factory.mktemp("planning")
+    registry = Registry(root / "models")
+    for name in ("wan_experts", "hunyuan", "flux"):
+        import_pipeline(pipelines.save(getattr(pipelines, name), root / name), registry, name.replace("_", "-"))
+    return registry
+
+
+def versions(models: Registry, name: str) -> Mapping[str, Manifest]:
+    return {component: models.resolve(component, name) for component in (TOWERS, DIT, TAE)}
+
+
+def held_bytes(network: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["wan-experts", "hunyuan", "flux"])
+def test_weights_are_those_of_the_loaded_networks(models: Registry, name: str) -> None:
+    for manifest in versions(models, name).values():
+        outline, parts = Outline.of(manifest, models), Parts(manifest, models)
+        assert outline.networks
+        for part, network in outline.networks.items():
+            assert weights_bytes(network, torch.float32) == held_bytes(parts.network(part))
+
+
+def test_kinds_of_numbers_and_places_change_what_is_on_the_device(models: Registry) -> None:
+    outline = Outline.of(models.resolve(DIT, "wan-experts"), models)
+    whole = outline.need("generator", FILM, Execution())
+    assert (whole.host, whole.device) == (0, whole.weights + whole.work)
+    half = outline.need("generator", FILM, Execution(), "bfloat16")
+    assert whole.weights / 2 < half.weights < whole.weights  # some parts stay in float32
+    small = outline.need("generator", FILM, Execution("int8"))
+    assert small.weights < half.weights
+    turns = outline.need("generator", FILM, Execution(offload="networks"))
+    assert (2 * turns.weights, turns.host, turns.work) == (whole.weights, whole.weights, whole.work)
+    layers = outline.need("generator", FILM, Execution(offload="layers"))
+    leaves = [leaf for leaf in outline.networks["transformer"].modules() if isinstance(leaf, torch.nn.Linear)]
+    assert layers.weights == 2 * 4 * max(leaf.weight.numel() + leaf.out_features for leaf in leaves)
+    assert layers.host == whole.weights
+
+
+def test_operations_are_those_that_are_counted(models: Registry) -> None:
+    manifest, grid = models.resolve(DIT, "wan-experts"), Grid(3, 16, 32)
+    outline = Outline.of(manifest, models)
+    need = outline.need("generator", Film(9, 128, 256, grid, 10, 4.0), Execution())
+    network: Any = Parts(manifest, models).network("transformer")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(
+            hidden_states=torch.zeros(1, 16, grid.t, grid.h, grid.w),
+            timestep=torch.zeros(1),
+            encoder_hidden_states=torch.zeros(1, 512, 16),
+        )
+    assert need.flops == pytest.approx(10 * 2 * counter.get_total_flops(), rel=0.2)
+    longer = outline.need("generator", Film(9, 128, 256, grid, 20, 4.0), Execution())
+    assert longer.flops == 2 * need.flops
+
+
+def test_decoding_is_counted_by_the_size_of_the_clip(models: Registry) -> None:
+    outline = Outline.of(models.resolve(TAE, "hunyuan"), models)
+    small, large = (
+        outline.need("tae", Film(9, side, side, Grid(3, side // 8, side // 8), 1, 1.0), Execution())
+        for side in (64, 128)
+    )
+    assert large.flops == 4 * small.flops > 0
+    assert large.work == 4 * small.work
+
+
+def run(capsys: pytest.CaptureFixture[str], models: Registry, *arguments: str) -> tuple[int, str, str]:
+    code = main(["models", "plan", *arguments, "--models", models.name])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_a_plan_tells_each_service(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, models, "wan-experts", "--size", "64x32", "--seconds", "0.5", "--steps", "4", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["width"], told["height"], told["frames"], told["steps"]) == (64, 32, 8, 4)
+    assert [row["service"] for row in told["services"]] == ["encoder", "generator", "tae"]
+    for row in told["services"]:
+        assert row["fits"]
+        assert row["device_bytes"] == row["weights_bytes"] + row["work_bytes"]
+        assert row["seconds"] > 0
+
+
+def test_what_cannot_fit_is_said_before_it_is_loaded(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, models, "wan-experts", "--size", "1280x720", "--device-memory", "0.01")
+    assert code == 2
+    assert "generator" in out
+    assert "wan-experts does not fit: the generator takes" in err
+    assert "cpu has 0.01 GiB" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["wan-experts", "--size", "60x32"], "width is 60, must be a positive multiple of 16"),
+        (["wan-experts", "--size", "big"], "--size is 'big', must be of the form WIDTHxHEIGHT"),
+        (["wan-experts", "--seconds", "99"], "frames is 1584, must be from 1 to"),
+        (["wan-experts", "--dtype", "int8"], "--dtype is 'int8', must be one of float32"),
+        (["wan-experts", "--weights", "int4"], "--weights is 'int4', must be one of int8, float8"),
+        (["wan-experts", "--device-memory", "0"], "--device-memory is 0.0, must be more than 0 GiB"),
+        (["wan-experts", "--device", "toaster"], "device is 'toaster', must be one of this machine"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    models: Registry, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    code, _, err = run(capsys, models, *arguments)
+    assert code == 2
+    assert reason in err
