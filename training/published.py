@@ -78,9 +78,9 @@ class SoundParts:
         self.codec = Codec(weights.config(CodecConfig, found["codec"]))
         self.vision = Vision(weights.config(VisionConfig, found["vision"]))
         self.tower = Tower(weights.config(TowerConfig, found["t5"]))
-        for name, part in (("codec", self.codec), ("vision", self.vision), ("t5", self.tower)):
-            weights.load_into(part, found[name], registry)
-            part.eval().requires_grad_(False)
+        for name, network in (("codec", self.codec), ("vision", self.vision), ("t5", self.tower)):
+            weights.load_into(network, found[name], registry)
+            network.eval().requires_grad_(False)
         self.tokenizer = open_tokenizer(self.tower.config, found["t5"], registry)
         self.digests = {name: manifest.digest for name, manifest in found.items()}
 
