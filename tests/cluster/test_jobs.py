@@ -11,7 +11,7 @@ from tests.cluster.place import KUBECONFIG
 from tests.cluster.tools import get, kubectl, until
 from training import jobs
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 RECIPE = "tae_nano"
 MODELS = release.STORE.replace("/artifacts", "/models")
 PLACE = ("--namespace", release.NAMESPACE, "--kubeconfig", str(KUBECONFIG))
@@ -36,7 +36,7 @@ def state(name: str) -> str:
 
 
 def until_ended(name: str) -> None:
-    until(lambda: state(name) in ("Succeeded", "Failed"), 600, f"the job {name}")
+    until(lambda: state(name) in ("Succeeded", "Failed"), 900, f"the job {name}")
     pods = get("pods", f"--namespace={release.NAMESPACE}", f"--selector=training.kubeflow.org/job-name={name}")
     said = {row["metadata"]["name"]: row["status"].get("containerStatuses") for row in pods["items"]}
     assert state(name) == "Succeeded", json.dumps(said, indent=1)

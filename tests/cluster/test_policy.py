@@ -19,7 +19,7 @@ GPU = "nvidia.com/gpu"
 def job(name: str) -> str:
     container = {"name": "pytorch", "image": "kino-train:0.1.0"}
     master = {"replicas": 1, "template": {"spec": {"containers": [container]}}}
-    return yaml.safe_dump(
+    manifest: str = yaml.safe_dump(
         {
             "apiVersion": "kubeflow.org/v1",
             "kind": "PyTorchJob",
@@ -27,6 +27,7 @@ def job(name: str) -> str:
             "spec": {"runPolicy": {"suspend": True}, "pytorchReplicaSpecs": {"Master": master}},
         }
     )
+    return manifest
 
 
 def test_only_the_submitter_creates_training_jobs(installed: None) -> None:
