@@ -111,7 +111,8 @@ async def served(stack: AsyncExitStack, scratch: Path, mode: Sequence[str], text
     stub = GeneratorServiceStub(await stack.enter_async_context(channel(services.addresses["generator"])))
     request = GenerateRequest(
         frames=FRAMES, height=PIXELS, width=PIXELS, seed=SEED, sampling=Sampling(steps=STEPS, guidance=GUIDANCE),
-        **{name: [Embedding(tower="umt5", embeddings=wire.encode(rows))] for name, rows in texts.items()},
+        embeddings=[Embedding(tower="umt5", embeddings=wire.encode(texts["embeddings"]))],
+        unconditional=[Embedding(tower="umt5", embeddings=wire.encode(texts["unconditional"]))],
     )  # fmt: skip
 
     async def make() -> NDArray[np.float32]:
@@ -123,8 +124,7 @@ async def served(stack: AsyncExitStack, scratch: Path, mode: Sequence[str], text
 
 async def bare(stack: AsyncExitStack, scratch: Path, folder: Path, texts: Texts) -> Maker:
     """The library's own pipeline."""
-    names = {"prompt_embeds": "embeddings", "negative_prompt_embeds": "unconditional"}
-    np.savez(scratch / "texts.npz", **{theirs: texts[ours] for theirs, ours in names.items()})
+    np.savez(scratch / "texts.npz", prompt_embeds=texts["embeddings"], negative_prompt_embeds=texts["unconditional"])
     paths = (str(folder), str(scratch / "texts.npz"), str(scratch / "latents.npy"))
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "tests.bench.bare", *paths)

@@ -107,7 +107,8 @@ def test_a_cache_leaves_blocks_out_that_change_little(tmp_path: Path) -> None:
     model = Model("wan", tmp_path)
     counts = {}
     for cache in (1e-6, 1.0):
-        engine, calls = model.engine(Execution(cache=cache)), []
+        engine = model.engine(Execution(cache=cache))
+        calls: list[int] = []
         engine.denoiser.network.blocks[-1].ffn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         list(engine.generate(model.task))
         counts[cache] = len(calls)
