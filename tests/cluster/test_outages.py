@@ -18,7 +18,7 @@ AWAY_SECONDS = 20
 
 def begin(kino: Kino, seed: int) -> str:
     """A film of many steps, which takes longer than it takes to break something."""
-    spec = text_to_video("a red ball bounces", seconds=2.0, steps=400, linear_steps=400, seed=seed)
+    spec = text_to_video("a red ball bounces", seconds=2.0, steps=100, linear_steps=100, seed=seed)
     id: str = kino.generations.create(spec).id
     until(lambda: any(stage.step > 0 for stage in kino.generations.get(id).stages), 300, "the first step")
     return id
