@@ -48,6 +48,6 @@ async def take(given: argparse.Namespace) -> int:
         print_json(facts)
         return 0
     command = f"kino film --model {given.base} --adapter {made.name} PROMPT"
-    print_facts({name: f"{value:,}" if isinstance(value, int) else value for name, value in facts.items()})
-    print_facts({"try": command})
+    told = {name: f"{value:,}" if isinstance(value, int) else value for name, value in facts.items()}
+    print_facts({**told, "try": command})
     return 0
