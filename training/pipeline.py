@@ -166,7 +166,7 @@ class Runner:
             for status in (pod.status.container_statuses if pod.status else None) or []:
                 for state in (status.state, status.last_state):
                     if state and state.terminated and state.terminated.exit_code:
-                        last = (state.terminated.message or state.terminated.reason or "").strip()
+                        last = _told(state.terminated.message or state.terminated.reason or "")
                         words.append(f"{pod.metadata.name} ended with {state.terminated.exit_code}: {last}")
         return "\n".join(words)[-_REASON_LENGTH:]
 
@@ -217,6 +217,12 @@ def _ended(job: Any) -> Any:
     """Return the condition that ended a job, None while it goes on."""
     conditions = (job.status.conditions if job.status else None) or []
     return next((row for row in conditions if row.type in ("Succeeded", "Failed") and row.status == "True"), None)
+
+
+def _told(message: str) -> str:
+    """Return what a program said of its failure: its own errors, which torchrun puts its traceback behind."""
+    errors = [line for line in message.splitlines() if line.startswith("error: ")]
+    return "\n".join(errors) or message.strip()
 
 
 def _record(name: str, what: str) -> str:
