@@ -22,7 +22,7 @@ from kino.shapes import Grid, frames_for_seconds
 
 _SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae"}
 _EFFICIENCY = 0.6
-"""Share that whole networks reach of the speed of one large product of matrices; on a CPU 0.5 to 0.7 was measured."""
+"""Share that whole networks reach of the speed of one large product of matrices; reckoned, not fitted."""
 _TEXTS = 2
 """Texts of a request: the prompt, and what guidance moves away from."""
 _SIDE = 8
