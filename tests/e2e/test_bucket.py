@@ -9,6 +9,7 @@ from kino.client import Kino
 from kino.store import open_store
 from kino.v1 import graph_pb2
 from tests.cluster import minio
+from tests.cluster.place import KEYS
 from tests.e2e.conftest import Served, start
 from tests.e2e.test_generations import film_with_many_checkpoints, until_it_denoises
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def test_a_film_survives_its_store_and_equals_that_of_a_folder(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in minio.KEYS.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "data").mkdir()
     with minio.served(tmp_path / "server") as server:

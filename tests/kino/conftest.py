@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import minio
+from tests.cluster.place import KEYS
 from tests.kino.rig import Rig
 
 
@@ -27,7 +28,7 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[minio.Min
 def bucket_url(minio_server: minio.Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A place of the test's own in a bucket of the real MinIO, which it has the keys for."""
     monkeypatch.setenv("KINO_CACHE", str(tmp_path / "cache"))
-    for name, value in minio.KEYS.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     url = minio_server.url("kino-tests", uuid.uuid4().hex, retries=2, timeout_seconds=20)
     minio.make_bucket(url)

@@ -13,12 +13,13 @@ import pytest
 from kino.files import FullError
 from kino.store import StoreUnavailableError, open_store
 from tests.cluster import minio
+from tests.cluster.place import KEYS
 
 
 @pytest.fixture
 def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[minio.Minio]:
     """A server that the test may pause and kill."""
-    for name, value in minio.KEYS.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     with minio.served(tmp_path / "server") as server:
         minio.make_bucket(server.url("films"))
@@ -72,7 +73,7 @@ def test_what_was_acknowledged_survives_a_crash_in_the_middle_of_writes(own_serv
 @pytest.fixture
 def full_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[minio.Minio]:
     """A server on a disk of 48 MB."""
-    for name, value in minio.KEYS.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     disk = tmp_path / "server"
     disk.mkdir()

@@ -7,6 +7,7 @@ import urllib3
 from kino import cli
 from kino.store import open_store
 from tests.cluster import minio
+from tests.cluster.place import KEYS
 
 
 def test_a_bucket_is_prepared_and_an_artifact_linked_to(
@@ -32,7 +33,7 @@ def test_a_bucket_is_prepared_and_an_artifact_linked_to(
 def test_wrong_arguments_are_told(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in minio.KEYS.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     assert cli.main(["store", *arguments]) == cli.EXIT_BAD_INPUT
     assert message in capsys.readouterr().err

@@ -90,6 +90,9 @@ class ScriptedGraph(graph_pb2_grpc.GraphServiceServicer):
         for start in range(0, len(FILE), 1 << 20):
             yield graph_pb2.DownloadArtifactResponse(chunk=FILE[start : start + (1 << 20)])
 
+    async def LinkArtifact(self, request: Any, context: Any) -> graph_pb2.LinkArtifactResponse:
+        raise AssertionError("no test asks for a link")
+
     async def Describe(self, request: Any, context: Any) -> graph_pb2.GraphServiceDescribeResponse:
         return graph_pb2.GraphServiceDescribeResponse(parts=[graph_pb2.Part(component="tae", address="127.0.0.1:1")])
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,8 @@ def test_no_alias_is_ever_left_without_its_version(place: str) -> None:
     registry, other = Registry(place), Registry(place)
     for version in ("1", "2", "3", "4"):
         before = registry.aliases("tae").get("production")
-        moved, deleted = at_once(
-            lambda version=version, before=before: registry.set_alias("tae", "production", version, expected=before),
-            lambda version=version: other.delete("tae", version),
-        )
+        move = partial(registry.set_alias, "tae", "production", version, expected=before)
+        moved, deleted = at_once(move, partial(other.delete, "tae", version))
         assert isinstance(moved, Exception) or isinstance(deleted, Exception)
         for alias in registry.aliases("tae"):
             assert registry.resolve("tae", alias)

@@ -17,6 +17,7 @@ from services.reload import COMPONENTS, Reloading
 from services.service import NAMES, ServiceConfig, load
 from tests import folders
 from tests.cluster import minio
+from tests.cluster.place import KEYS
 from training.adopt import adopt
 
 BALL, CAT = "a red ball .", "a blue cat ."
@@ -34,7 +35,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     if request.param == "folder":
         yield filled(Registry(tmp_path / "models"), tmp_path)
         return
-    for name, value in {**minio.KEYS, "KINO_CACHE": str(tmp_path / "cache")}.items():
+    for name, value in {**KEYS, "KINO_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     with minio.served(tmp_path / "server") as server:
         minio.make_bucket(server.url("models"))

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kino import weights
 from kino.manifest import Manifest, Parent
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint, lineage
@@ -70,7 +71,7 @@ def test_a_parent_is_named_by_its_weights_and_by_the_version_that_has_them(runs:
     registry = Registry(tmp_path / "models")
     found = parent_of(TUNED, runs, registry)
     assert (found.component, found.version, found.recipe) == ("dit", "", "dit_mini_pruned")
-    lineage.weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": torch.eye(2)}, "bf16")
+    weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": torch.eye(2)}, "bf16")
     for version, path in (("other", Path(__file__)), ("pruned-1", tmp_path / WEIGHTS_FILE)):
         published = registry.publish(Manifest("dit", version, "mini", {}), {WEIGHTS_FILE: path})
     assert parent_of(TUNED, runs, registry) == replace(found, version="pruned-1")

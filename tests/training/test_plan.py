@@ -6,8 +6,10 @@ import pytest
 from kino.manifest import Manifest
 from kino.registry import Registry
 from training import checkpoint, plan
+from training.encode import latent_sets
 from training.plan import PLANS, Stage
-from training.recipes import RECIPES
+from training.published import part
+from training.recipes import RECIPES, stages
 
 MINI = {stage.name: stage for stage in plan.plan("mini")}
 
@@ -102,8 +104,8 @@ def test_a_version_of_another_recipe_is_not_taken_for_this_one(tmp_path: Path) -
 def test_latents_are_there_once_every_set_is_whole(tmp_path: Path) -> None:
     registry, folder = Registry(tmp_path / "models"), tmp_path / "latents"
     folder.mkdir()
-    space = plan.part("tae", "nano", registry).digest
-    sets = [items for row in plan.stages(RECIPES["dit_nano_tuned"]) for items in plan.latent_sets(row.settings)]
+    space = part("tae", "nano", registry).digest
+    sets = [items for row in stages(RECIPES["dit_nano_tuned"]) for items in latent_sets(row.settings)]
     marks = {folder / f"{items.key(space)}.done" for items in sets}
     assert len(marks) == 4
     for mark in marks:
