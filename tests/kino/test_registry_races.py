@@ -145,5 +145,6 @@ def test_two_who_clear_away_at_once_remove_the_same(place: str, capsys: pytest.C
         assert asyncio.run(cli_models.collect(given)) == 0
 
     assert at_once(collect, collect) == ["done"] * 2
-    assert sorted(re.findall(r"^tae +(\d)", capsys.readouterr().out, re.MULTILINE)) == ["1", "2"]
+    # A bucket tells nobody whether what was deleted was there, so both may say that they removed a version.
+    assert set(re.findall(r"^tae +(\d)", capsys.readouterr().out, re.MULTILINE)) == {"1", "2"}
     assert Registry(place).versions("tae") == ["3", "4"]
