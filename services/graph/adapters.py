@@ -16,7 +16,8 @@ def named(spec: graph_pb2.GenerationSpec) -> bool:
 
 def of_product(spec: graph_pb2.GenerationSpec) -> Sequence[generator_pb2.Adapter]:
     """The adapters that a product names; none of one that cannot."""
-    return getattr(getattr(spec, spec.WhichOneof("product") or ""), "adapters", ())
+    kind = spec.WhichOneof("product")
+    return getattr(getattr(spec, kind), "adapters", ()) if kind else ()
 
 
 def give(pipeline: graph_pb2.Pipeline, adapters: Sequence[generator_pb2.Adapter], field: str) -> None:
