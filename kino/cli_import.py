@@ -7,7 +7,7 @@ from typing import Any
 from kino import adapter_requests, bounds, cli_adapters
 from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
-from kino.families import DIT, DTYPES, TAE, Settings, is_published
+from kino.families import DIT, DTYPES, TAE, Settings, imported
 from kino.family import IMAGE_TO_VIDEO, IMAGES
 from kino.limits import Defaults, limits_of
 from kino.registry import Registry, VersionExistsError, models_folder
@@ -76,12 +76,8 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
     if not isinstance(product, TextToVideo | TextToImage | ImageToVideo):
         raise InvalidArgumentError("--model", name, "left out where a film is of a person")
     try:
-        manifest = _registry(models).resolve(DIT, name)
-        if not is_published(manifest):
-            raise InvalidArgumentError("--model", name, "the name of an imported model; see kino models")
+        manifest = imported(name, _registry(models))
         settings = Settings.of(manifest)
-    except InvalidArgumentError:
-        raise
     except STORE_ERRORS as error:
         raise InvalidArgumentError("--model", name, "an imported model", message=f"--model {name}: {error}") from None
     assert settings.clips is not None

@@ -218,10 +218,10 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
         fill(product.pixels, {"height": height, "width": width})
         product.pixels.SetInParent()
     if options.get("adapters"):
-        if "adapters" not in product.DESCRIPTOR.fields_by_name:
+        if isinstance(product, graph_pb2.PersonalizeVideo):
             bound = f"left out: {product.DESCRIPTOR.name} takes none"
             raise InvalidArgumentError("adapters", ", ".join(options["adapters"]), bound)
-        getattr(product, "adapters").extend(adapters_of(options))  # noqa: B009  # not every product has the field
+        product.adapters.extend(adapters_of(options))
     if any(name in options for name in _SAMPLING):
         product.sampling.CopyFrom(sampling(options))
     return product

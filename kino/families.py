@@ -12,7 +12,9 @@ from kino import family_clips
 from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO, Family, Sampling, Tower, patches, patches_and_whole
 from kino.family_clips import Config
 from kino.manifest import Manifest
+from kino.registry import Registry
 from kino.shapes import Clips
+from kino.store import NotFoundError
 
 FORMAT = "diffusers"
 """What the config of a version says under "format" that came from a pipeline folder."""
@@ -93,6 +95,21 @@ class Settings:
 def is_published(manifest: Manifest) -> bool:
     """Whether a version is part of a published pipeline rather than a network of ours."""
     return manifest.config.get("format") == FORMAT
+
+
+def imported(name: str, registry: Registry) -> Manifest:
+    """The transformers of an imported model, by its name or an alias.
+
+    Raises:
+        NotFoundError: there is no such model; those there are are named.
+        ValueError, kino.store.DamagedError: as `Registry.resolve`.
+    """
+    versions = {manifest.version for manifest in registry.manifests(DIT) if is_published(manifest)}
+    known = versions | {alias for alias, version in registry.aliases(DIT).items() if version in versions}
+    if name not in known:
+        told = ", ".join(sorted(known)) or "none yet; see kino models import"
+        raise NotFoundError(f"no imported model is called {name!r}; known: {told}")
+    return registry.resolve(DIT, name)
 
 
 def family_of(pipeline: str) -> str:

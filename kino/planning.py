@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kino import adopted, parts
 from kino.devices import free_bytes
 from kino.execution import Execution
-from kino.families import DIT, TAE, TOWERS, Settings, is_published
+from kino.families import DIT, TAE, TOWERS, Settings, imported
 from kino.manifest import Manifest
 from kino.memory import FRAMES_AT_ONCE, decode_bytes, step_bytes, step_flops
 from kino.placement import is_matrix
@@ -229,13 +229,11 @@ def make_plan(
     """The plan of a film of an imported model; what is None is the model's own, or what the device has left.
 
     Raises:
-        ValueError: the model is none of a published pipeline, it makes no such film, or there is no such device.
-        kino.store.NotFoundError, kino.store.DamagedError: it or a file of it is not there.
+        ValueError: it makes no such film, or there is no such device.
+        kino.store.NotFoundError, kino.store.DamagedError: the model is no imported one, or a file of it is not there.
     """
+    imported(name, registry)
     versions = {component: registry.resolve(component, name) for component in _SERVICES}
-    for manifest in versions.values():
-        if not is_published(manifest):
-            raise ValueError(f"NAME is {name!r}, must be an imported model; see kino models")
     settings = Settings.of(versions[DIT])
     assert settings.clips is not None
     assert settings.sampling is not None

@@ -12,7 +12,7 @@ def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
     found = chart.render({}, "values-cpu.yaml")
     for kind in ("Deployment", "Service"):
         assert {name for known, name in found if known == kind} == {f"demo-kino-{name}" for name in NAMES}
-    assert pod(found, "tae")["containers"][0]["image"] == "kino-tae:0.1.0"
+    assert pod(found, "tae")["containers"][0]["image"] == "kino-tae:0.2.0"
     assert pod(found, "tae")["containers"][0]["args"] == [
         *("tae=7000", "--host=0.0.0.0", "--preset=nano", f"--store={URL}"),
         *("--reload-seconds=30", "--queue=16", "--drain-seconds=60", "--metrics-port=9090"),

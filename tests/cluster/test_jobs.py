@@ -23,7 +23,7 @@ def store_of(name: str) -> str:
 
 def submit(name: str, *flags: str) -> None:
     """Submit a job of two pods that publishes the version of its own name."""
-    image, secret = ("--image", "kino-train:0.1.0"), ("--secret", release.SECRET)
+    image, secret = ("--image", "kino-train:0.2.0"), ("--secret", release.SECRET)
     size = ("--nodes", "2", "--cpus", "100m", "--memory", "3Gi")
     told = ("--store", store_of(name), "--models", MODELS, "--publish", name)
     code = jobs.main(["submit", "--recipe", RECIPE, "--name", name, *image, *secret, *size, *told, *PLACE, *flags])

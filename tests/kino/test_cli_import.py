@@ -75,7 +75,8 @@ def test_a_folder_that_is_no_pipeline_is_refused(
 def test_orders_are_measured_against_the_model(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "models", "import", str(folder), "--models", models, "--name", "tiny")
     refused = {
-        ("image", "a cat", "--model", "other"): "--model other: dit has no version 'other'",
+        ("image", "a cat", "--model", "other"): "--model other: no imported model is called 'other'; known: tiny",
+        ("image", "a cat", "--model", "mini"): "--model mini: no imported model is called 'mini'; known: tiny",
         ("image", "a cat", "--model", "tiny", "--size", "18x16"): "must be a multiple of 4",
         ("image", "a cat", "--model", "tiny", "--linear-steps", "9"): "--linear-steps is 9, must be left out",
         ("film", "a cat", "--model", "tiny", "--no-sound"): "the model makes no more than one frame",
