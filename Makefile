@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 EXTRAS := rewriter,encoder,generator,tae,audio,editor,personalizer,upsampler,graph,s3,jobs,pipelines,train,bench,dev
 STAMP := $(VENV)/.installed
-VERSION ?= mini-2
+VERSION ?= mini-4
 CLUSTER := minio helm etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl coredns pause training-operator
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
@@ -81,7 +81,7 @@ protos: $(STAMP) ## lint the protos, compare them with the last release, and gen
 protos-release: $(STAMP) ## take the protos as they are as the release that `buf breaking` compares with
 	$(BIN)/buf build --exclude-source-info -o protos/image.binpb
 
-weights: $(STAMP) ## [VERSION=mini-2] train and publish every shipped network, going on from what runs/ holds (hours)
+weights: $(STAMP) ## [VERSION=mini-4] train and publish every shipped network, going on from what runs/ holds (hours)
 	$(BIN)/python -m training.plan run --plan mini --version "$(VERSION)" --alias mini
 
 bench: $(STAMP) ## measure against diffusers, per stage, and the graph's own cost; writes runs/bench.json
