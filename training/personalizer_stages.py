@@ -97,7 +97,7 @@ PERSONALIZER_ROWS = [
             canonical_share=0.75,
             start="personalizer_mini_cross",
         ),
-        steps=480,
+        steps=900,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.3,
