@@ -102,12 +102,13 @@ class BucketVersions:
         return True
 
     def attach(
-        self, component: str, version: str, name: str, content: bytes, change: Callable[[bytes], bytes]
+        self, component: str, version: str, files: Mapping[str, bytes], change: Callable[[bytes], bytes]
     ) -> bytes:
-        """Add the file, then replace the manifest; raises `ConflictError` if others keep replacing it."""
+        """Add the files, then replace the manifest; raises `ConflictError` if others keep replacing it."""
         folder = f"{component}/{version}"
-        key = f"{folder}/{hashlib.sha256(content).hexdigest()}/{name}"
-        self.bucket.upload(key, io.BytesIO(content), len(content), _FILE_TYPE)
+        for name, content in files.items():
+            key = f"{folder}/{hashlib.sha256(content).hexdigest()}/{name}"
+            self.bucket.upload(key, io.BytesIO(content), len(content), _FILE_TYPE)
         for attempt in range(_ATTEMPTS):
             before, etag = self.bucket.read(f"{folder}/{MANIFEST_FILE}")
             manifest = change(before)

@@ -1,7 +1,7 @@
 """The command `kino models`: what a registry holds, aliases that move, versions that go."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +10,21 @@ from kino.adapters import ADAPTER, AdapterSettings
 from kino.cli_graph import connect
 from kino.cli_view import as_json, print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
+from kino.limits import VIDEO, clip_limits, editor_limits, generator_limits, sound_limits, upsampler_limits
 from kino.manifest import Manifest, Parent
 from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
-from kino.v1.info_pb2 import Info, Limits
+from kino.v1.info_pb2 import Limits
 
 _WEIGHTS = Path(WEIGHTS_FILE).suffix
+_MAKERS: dict[str, Callable[[str], Limits]] = {
+    "dit": generator_limits,
+    "personalizer": generator_limits,
+    "editor": editor_limits,
+    "audio": sound_limits,
+    "upsampler": upsampler_limits,
+    "tae": clip_limits,
+}
+"""What the versions of our components take, by the name of their sizes."""
 
 
 async def listing(given: argparse.Namespace) -> int:
@@ -30,7 +40,9 @@ async def listing(given: argparse.Namespace) -> int:
     if given.json:
         print_json([as_json(info) for info in infos])
     else:
-        rows = [(info.component, info.version, info.family, info.digest[:12], _abilities(info)) for info in infos]
+        rows = [
+            (info.component, info.version, info.family, info.digest[:12], _abilities(info.limits)) for info in infos
+        ]
         print_table(("service", "version", "family", "digest", "accepts"), rows)
     return 0
 
@@ -51,6 +63,7 @@ async def show(given: argparse.Namespace) -> int:
     facts |= {f"text {tower}": digest for tower, digest in manifest.spaces.text.items()}
     facts |= {"vision": manifest.spaces.vision}
     facts |= {name: f"{value:g}" for name, value in manifest.metrics.items()}
+    facts |= {"accepts": _abilities(_limits(manifest))}
     facts |= {name: f"sha256 {digest}" for name, digest in manifest.digests.items()}
     print_facts({name: value for name, value in facts.items() if value})
     return 0
@@ -162,30 +175,48 @@ def _told(parent: Parent) -> str:
 
 
 def _show_published(given: argparse.Namespace, registry: Registry) -> None:
-    rows = []
+    rows, judged = [], []
     for component in registry.components():
         aliases = registry.aliases(component)
-        for version in registry.versions(component):
-            manifest = registry.resolve(component, version)
+        for manifest in registry.manifests(component):
             sizes = [registry.size_bytes(manifest, name) for name in manifest.digests if name.endswith(_WEIGHTS)]
-            names = " ".join(alias for alias, named in aliases.items() if named == version)
+            names = " ".join(alias for alias, named in aliases.items() if named == manifest.version)
             runtimes = ["torch", "onnx"] if GRAPH_FILE in manifest.digests else ["torch"]
-            rows.append((component, version, names, manifest.preset, manifest.digest, sum(sizes), runtimes))
+            facts = (component, manifest.version, names, manifest.preset, manifest.digest, sum(sizes), runtimes)
+            rows.append((*facts, manifest.judged))
+            judged += [
+                (subject, f"{component}/{manifest.version}", *_figures(figures))
+                for subject, figures in manifest.judged.items()
+            ]
     if given.json:
-        columns = ("component", "version", "alias", "preset", "digest", "size_bytes", "runtimes")
+        columns = ("component", "version", "alias", "preset", "digest", "size_bytes", "runtimes", "judged")
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB", " ".join(row[6])) for row in rows]
-        print_table(("component", "version", "alias", "preset", "digest", "weights", "runtimes"), shown)
+        return
+    shown = [(*row[:4], row[4][:12], f"{row[5] / 1e6:.1f} MB", " ".join(row[6])) for row in rows]
+    print_table(("component", "version", "alias", "preset", "digest", "weights", "runtimes"), shown)
+    if judged:
+        print()
+        print_table(("judged", "made by", "count", "figures"), judged)
 
 
-def _abilities(info: Info) -> str:
+def _figures(figures: Mapping[str, float]) -> tuple[str, str]:
+    """Return how many were judged, and what was found in one line, for example "colour 1, object 0.93"."""
+    found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if name != "count")
+    return f"{figures['count']:g}" if "count" in figures else "", found
+
+
+def _limits(manifest: Manifest) -> Limits:
+    """Return what a version of ours may be asked for; nothing where its component or its sizes are not ours."""
+    limits = _MAKERS.get(manifest.component)
+    return limits(manifest.preset) if limits and manifest.preset in VIDEO else Limits()
+
+
+def _abilities(limits: Limits) -> str:
     """Return what a part accepts in one line, for example "frames 1 to 256, steps 1 to 1000"."""
-    limits: Limits = info.limits
     ranges = [
         f"{field.name.replace('_', ' ')} {value.minimum:g} to {value.maximum:g}"
         for field, value in limits.ListFields()
         if hasattr(value, "minimum")
     ]
-    aspects = [f"aspects {' '.join(entry.aspect for entry in limits.aspects)}"] if limits.aspects else []
-    return ", ".join(ranges + aspects)
+    sizes = [f"{entry.aspect} {entry.size.width}x{entry.size.height}" for entry in limits.aspects]
+    return ", ".join(ranges + sizes)

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 RETOLD = (".md", ".onnx")
 """Endings of files that tell anew what the others say, in words or as a graph, and so are no part of a digest."""
+_JUDGED = ": "
+"""Between what was judged and the name of a figure of it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Manifest:
         config: settings of the network, as JSON knows them: lists, no tuples.
         digests: SHA-256 of each file of the version, by its name.
         spaces: what the version has to be used with.
-        metrics: figures measured at the end of training.
+        metrics: figures of the last validation of its training, and those of `judged`.
         recipe: name of the training run; random weights have none.
         git_revision: of the code that made it.
         created: time of publication, ISO 8601 in UTC.
@@ -74,6 +76,30 @@ class Manifest:
     created: str = ""
     parent: Parent = field(default_factory=Parent)
     data: str = ""
+
+    @property
+    def judged(self) -> dict[str, dict[str, float]]:
+        """What judges found in what the version makes, by what they judged: the metric `films 1:1 2 s: colour`."""
+        found: dict[str, dict[str, float]] = {}
+        for name, value in self.metrics.items():
+            subject, mark, figure = name.rpartition(_JUDGED)
+            if mark:
+                found.setdefault(subject, {})[figure] = value
+        return found
+
+    def with_judged(self, subject: str, figures: Mapping[str, float]) -> Self:
+        """Return the manifest with what judges found of a subject, in place of what was found of it before.
+
+        Raises:
+            ValueError: a name is empty or has ": " in it, or there is no figure.
+        """
+        for name in (subject, *figures):
+            if not name or _JUDGED in name:
+                raise ValueError(f"a name of figures is {name!r}, must be words without {_JUDGED!r}")
+        if not figures:
+            raise ValueError(f"figures of {subject!r} are none, must be at least one")
+        kept = {name: value for name, value in self.metrics.items() if name.rpartition(_JUDGED)[0] != subject}
+        return replace(self, metrics=kept | {f"{subject}{_JUDGED}{name}": value for name, value in figures.items()})
 
     @property
     def digest(self) -> str:

@@ -6,7 +6,7 @@ meaning of their own: training moves `candidate`, a person moves `production`.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
 PRODUCTION = "production"
 _HISTORY = 10  # versions that an alias remembers
+_Change = Callable[[Manifest], Manifest]
 
 
 def models_folder() -> str:
@@ -150,14 +151,12 @@ class Registry:
             NotFoundError, DamagedError: as `resolve`.
             kino.files.FullError: no room is left.
         """
-        component, version = manifest.component, self.resolve(manifest.component, manifest.version).version
+        graph = {GRAPH_FILE: hashlib.sha256(content).hexdigest()}
+        return self._amend(manifest, {GRAPH_FILE: content}, lambda was: replace(was, digests={**was.digests, **graph}))
 
-        def change(text: bytes) -> bytes:
-            found = self._parsed(component, version, text)
-            digests = {**found.digests, GRAPH_FILE: hashlib.sha256(content).hexdigest()}
-            return replace(found, digests=dict(sorted(digests.items()))).to_json().encode()
-
-        return self._parsed(component, version, self._versions.attach(component, version, GRAPH_FILE, content, change))
+    def attach_figures(self, manifest: Manifest, subject: str, figures: Mapping[str, float]) -> Manifest:
+        """Let a version say what judges found; its digest stays. Raises as `attach_graph` and as `with_judged`."""
+        return self._amend(manifest, {}, lambda was: was.with_judged(subject, figures))
 
     def set_alias(self, component: str, alias: str, version: str, expected: str | None) -> None:
         """Let an alias stand for a version.
@@ -245,6 +244,14 @@ class Registry:
         text = self._versions.manifest(component, version)
         return None if text is None else self._parsed(component, version, text)
 
+    def _amend(self, manifest: Manifest, files: Mapping[str, bytes], change: _Change) -> Manifest:
+        component, version = manifest.component, self.resolve(manifest.component, manifest.version).version
+
+        def rewrite(text: bytes) -> bytes:
+            return change(self._parsed(component, version, text)).to_json().encode()
+
+        return self._parsed(component, version, self._versions.attach(component, version, files, rewrite))
+
     def _parsed(self, component: str, version: str, text: bytes) -> Manifest:
         place = f"{self.name.rstrip('/')}/{component}/{version}/{MANIFEST_FILE}"
         try:
@@ -257,10 +264,12 @@ class Registry:
         return manifest
 
     def _same(self, published: Manifest) -> Manifest:
-        """Return the version that is there already, if all but its time of publication and its graph is the same."""
+        """Return the version that is there already, if all but its time, its graph and what was judged is the same."""
         found = self.resolve(published.component, published.version)
         graph = {name: digest for name, digest in found.digests.items() if name == GRAPH_FILE}
         expected = replace(published, digests={**graph, **published.digests}, created=found.created)
+        for subject, figures in found.judged.items():
+            expected = expected.with_judged(subject, figures)
         if found != expected:
             raise VersionExistsError(f"{found.component}/{found.version} exists with other content, take a new name")
         return found

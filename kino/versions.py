@@ -61,9 +61,9 @@ class Versions(Protocol):
         """
 
     def attach(
-        self, component: str, version: str, name: str, content: bytes, change: Callable[[bytes], bytes]
+        self, component: str, version: str, files: Mapping[str, bytes], change: Callable[[bytes], bytes]
     ) -> bytes:
-        """Add a file to a version that exists, or replace it, and return its manifest as `change` makes it.
+        """Add files to a version that exists, or replace them, and return its manifest as `change` makes it.
 
         Raises:
             kino.files.FullError: no room is left.
@@ -135,13 +135,13 @@ class FolderVersions:
         return True
 
     def attach(
-        self, component: str, version: str, name: str, content: bytes, change: Callable[[bytes], bytes]
+        self, component: str, version: str, files: Mapping[str, bytes], change: Callable[[bytes], bytes]
     ) -> bytes:
-        """Write the file, then the manifest; who dies in between leaves a file that `file` refuses."""
+        """Write the files, then the manifest; who dies in between leaves a file that `file` refuses."""
         folder = self.root / component / version
         with folder_lock(folder.parent):
             manifest = change((folder / MANIFEST_FILE).read_bytes())
-            for target, written in ((name, content), (MANIFEST_FILE, manifest)):
+            for target, written in (*files.items(), (MANIFEST_FILE, manifest)):
                 with scratch_file(folder) as file:
                     file.write(written)
                     commit(folder, file, target)

@@ -103,6 +103,38 @@ def test_all_versions_are_listed(registry: Registry, place: str, capsys: pytest.
         ]
 
 
+def test_what_judges_found_is_told_under_the_list(
+    registry: Registry, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "judged" not in run(capsys, "--models", place)
+    registry.attach_figures(registry.resolve("tae", "3"), "films 1:1 2 s", {"object": 0.93, "psnr": 23.456, "count": 9})
+    registry.attach_figures(registry.resolve("tae", "4"), "films 16:9 2 s", {"object": 0.5})
+    lines = [line.split() for line in run(capsys, "--models", place).splitlines()]
+    assert lines[-3:] == [
+        ["judged", "made", "by", "count", "figures"],
+        ["films", "1:1", "2", "s", "tae/3", "9", "object", "0.93,", "psnr", "23.5"],
+        ["films", "16:9", "2", "s", "tae/4", "object", "0.5"],
+    ]
+    rows = run(capsys, "--models", place, "--json")
+    assert [row["judged"] for row in rows[2:4]] == [
+        {"films 1:1 2 s": {"count": 9, "object": 0.93, "psnr": 23.456}},
+        {"films 16:9 2 s": {"object": 0.5}},
+    ]
+
+
+def test_what_a_version_accepts_is_that_of_its_sizes(
+    registry: Registry, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(registry, tmp_path, "dit", "a")
+    publish(registry, tmp_path, "dit", "b", preset="")
+    publish(registry, tmp_path, "metaclip", "a")
+    shown = run(capsys, "show", "dit", "a", "--models", place)
+    assert "frames 1 to 256," in shown
+    assert "1:1 96x96, 16:9 128x80, 9:16 80x128," in shown
+    for component, version in (("dit", "b"), ("metaclip", "a")):
+        assert "accepts" not in run(capsys, "show", component, version, "--models", place)
+
+
 def test_what_nothing_needs_is_removed(
     registry: Registry, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

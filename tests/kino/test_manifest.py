@@ -60,6 +60,35 @@ def test_the_digest_is_of_what_the_version_computes() -> None:
     assert len({MANIFEST.digest, *(other.digest for other in others)}) == 6
 
 
+def test_what_judges_found_is_among_the_metrics_and_replaced_as_a_whole() -> None:
+    assert MANIFEST.judged == {}
+    first = MANIFEST.with_judged("films 1:1 2 s", {"object": 0.5, "colour": 1.0})
+    both = first.with_judged("films 16:9 2 s", {"object": 0.25})
+    assert both.metrics == {
+        "loss": 0.5,
+        "films 1:1 2 s: object": 0.5,
+        "films 1:1 2 s: colour": 1.0,
+        "films 16:9 2 s: object": 0.25,
+    }
+    again = Manifest.from_json(both.with_judged("films 1:1 2 s", {"object": 0.75}).to_json())
+    assert again.judged == {"films 1:1 2 s": {"object": 0.75}, "films 16:9 2 s": {"object": 0.25}}
+    assert again.metrics["loss"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("subject", "figures", "message"),
+    [
+        ("", {"object": 0.5}, "a name of figures is ''"),
+        ("films: all", {"object": 0.5}, "a name of figures is 'films: all', must be words without ': '"),
+        ("films", {"object: ball": 0.5}, "a name of figures is 'object: ball'"),
+        ("films", {}, "figures of 'films' are none"),
+    ],
+)
+def test_figures_that_could_not_be_read_back_are_refused(subject: str, figures: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MANIFEST.with_judged(subject, figures)
+
+
 def test_lists_and_tuples_in_a_config_mean_the_same() -> None:
     tuples = replace(MANIFEST, config={"width": 64, "max_grid": (1, 2, 3)})
     assert tuples.digest == MANIFEST.digest

@@ -107,6 +107,20 @@ def test_a_graph_is_attached_and_replaced_and_the_digest_stays(registry: Registr
         registry.attach_graph(replace(MANIFEST, version="2"), b"a graph")
 
 
+def test_what_judges_found_is_attached_and_replaced_and_the_digest_stays(
+    registry: Registry, files: dict[str, Path]
+) -> None:
+    published = registry.publish(replace(MANIFEST, metrics={"psnr": 23.5}), files)
+    for share in (0.5, 0.75):
+        judged = registry.attach_figures(published, "films 1:1 2 s", {"object": share})
+        assert judged.metrics == {"psnr": 23.5, "films 1:1 2 s: object": share}
+        assert registry.resolve("tae", "1") == judged
+        assert (judged.digests, judged.digest) == (published.digests, published.digest)
+    assert registry.publish(replace(MANIFEST, metrics={"psnr": 23.5}), files) == judged
+    with pytest.raises(VersionExistsError):
+        registry.publish(replace(MANIFEST, metrics={"psnr": 24.5}), files)
+
+
 def test_a_replacement_that_was_cut_short_is_refused(folder: Registry, files: dict[str, Path]) -> None:
     attached = folder.attach_graph(folder.publish(MANIFEST, files), b"a graph")
     (folder.root / "tae" / "1" / "model.onnx").write_bytes(b"another graph")
