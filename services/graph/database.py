@@ -97,7 +97,9 @@ def connect(url: str) -> Engine:
     """Return an engine for a URL that `parse` takes. It connects when it is first used."""
     parsed = parse(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
-    engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
+    # A server whose databases are SQL_ASCII would answer in bytes.
+    settings = {} if is_sqlite else {"client_encoding": "utf8"}
+    engine = create_engine(parsed, pool_pre_ping=not is_sqlite, connect_args=settings)
     if is_sqlite:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _set_up_sqlite)

@@ -1,6 +1,7 @@
 import asyncio
 import time
 
+import psycopg
 import pytest
 from google.rpc import status_pb2
 
@@ -236,3 +237,15 @@ async def test_a_watch_sees_what_another_process_wrote(ledger: Ledger, ledger_ur
 async def test_other_databases_are_refused(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         await Ledger.open(url)
+
+
+@pytest.mark.postgres
+async def test_a_database_without_an_encoding_keeps_every_letter(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True, client_encoding="utf8") as connection:
+        connection.execute("create database ascii encoding sql_ascii locale 'C' template template0")
+    ledger = await Ledger.open(postgres.replace("/postgres", "/ascii"))
+    try:
+        created = await ledger.create(order(prompt="ein roter Ball hüpft 🏀"), 8)
+        assert (await ledger.get(created.id)).spec.text_to_video.prompt == "ein roter Ball hüpft 🏀"
+    finally:
+        await ledger.close()
