@@ -34,8 +34,8 @@ async def until(condition: Callable[[], object]) -> None:
 class Graph:
     """A graph over the fake services, behind a real port."""
 
-    def __init__(self, services: Services, folder: Path) -> None:
-        self.services, self.folder = services, folder
+    def __init__(self, services: Services, folder: Path, retry: Retry = RETRY) -> None:
+        self.services, self.folder, self.retry = services, folder, retry
 
     def config(self) -> ServiceConfig:
         ledger = f"sqlite:///{self.folder}/ledger.sqlite"
@@ -43,7 +43,7 @@ class Graph:
         return ServiceConfig("fake", "fake", store, self.folder, queue=3, peers=self.services.addresses, ledger=ledger)
 
     async def start(self, directs: bool = True) -> None:
-        self.service = GraphService(self.config(), directs=directs, pace=PACE, retry=RETRY)
+        self.service = GraphService(self.config(), directs=directs, pace=PACE, retry=self.retry)
         self.server = Server()
         self.server.add(self.service, add_to_server, "kino.v1.GraphService")
         self.channel = rpc.channel(f"127.0.0.1:{await self.server.start()}")
