@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 EXTRAS := rewriter,encoder,generator,tae,audio,editor,personalizer,upsampler,graph,s3,jobs,pipelines,train,bench,dev
 STAMP := $(VENV)/.installed
 VERSION ?= mini-4
-CLUSTER := minio helm etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl coredns pause training-operator
+CLUSTER := minio helm etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl coredns pause training-operator ray-operator
 
 # What a person types travels to the recipe in the environment, word for word: `value` keeps make from expanding a `$` in
 # it, and the shell only ever sees a quoted variable. The names differ from the arguments because SECONDS is the shell's

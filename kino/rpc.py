@@ -1,15 +1,19 @@
 """Servers and channels, all with the same limits, health, reflection, retries and interceptors."""
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from kino.errors import InvalidArgumentError
 from kino.interceptors import ServerInterceptor, client_interceptors
 from kino.telemetry import MetricsServer
 
@@ -17,6 +21,7 @@ S = TypeVar("S")
 
 MAX_MESSAGE_BYTES = 64 << 20
 UNARY_SECONDS = 60.0
+_TLS = "https://"
 _KEEPALIVE_SECONDS = 30
 _CONNECTION_SECONDS = 30  # a client connects anew this often, and so finds the servers that were added meanwhile
 _LIMITS = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
@@ -114,13 +119,18 @@ class Server:
 
 
 def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.aio.Channel:
-    """Return a channel to `host:port` that retries while the service is unavailable, with backoff.
+    """Return a channel to an address that retries while the service is unavailable, with backoff.
 
     Its calls carry the request id and the trace of the call being served, and end no later than that. Make it in the
     event loop that uses it.
 
     Args:
+        address: `host:port`; or `https://host`, with a port where it is not 443, for TLS. Its server is trusted by the
+            authorities that the file SSL_CERT_FILE holds, as OpenSSL has it, or else by those that come with gRPC.
         unary_seconds: time allowed for a unary call that names no timeout; streams have no limit of their own.
+
+    Raises:
+        InvalidArgumentError: the address is of TLS and names no server.
     """
     options = [
         *_LIMITS,
@@ -131,7 +141,28 @@ def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.a
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.use_local_subchannel_pool", 1),  # nor does a channel wait for what another one met at this address
     ]
-    return grpc.aio.insecure_channel(address, options=options, interceptors=client_interceptors(unary_seconds))
+    interceptors = client_interceptors(unary_seconds)
+    if not address.startswith(_TLS):
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(_server(address), _trust(), options=options, interceptors=interceptors)
+
+
+def _server(address: str) -> str:
+    """The `host:port` of an address for TLS."""
+    try:
+        parsed = urlsplit(address)
+        host, port = parsed.hostname, parsed.port
+    except ValueError:
+        host, port = None, None
+    if not host or parsed.path.strip("/"):
+        raise InvalidArgumentError("address", address, "host:port, or https://host with a port where it is not 443")
+    return _join(host, port or 443)
+
+
+def _trust() -> grpc.ChannelCredentials:
+    """The authorities that servers are trusted by."""
+    file = os.environ.get("SSL_CERT_FILE", "")
+    return grpc.ssl_channel_credentials(Path(file).read_bytes() if file else None)
 
 
 def _join(host: str, port: int) -> str:

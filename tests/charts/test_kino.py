@@ -5,13 +5,16 @@ import re
 import pytest
 
 from services.service import NAMES
-from tests.charts.rendering import CHART, URL, Chart, Manifest, pod
+from tests.charts.rendering import APIS, CHART, URL, Chart, Manifest, pod
+
+GRPC_ROUTE = "gateway.networking.k8s.io/v1/GRPCRoute"
 
 
 def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
     found = chart.render({}, "values-cpu.yaml")
-    for kind in ("Deployment", "Service"):
-        assert {name for known, name in found if known == kind} == {f"demo-kino-{name}" for name in NAMES}
+    own = {f"demo-kino-{name}" for name in NAMES}
+    assert {name for kind, name in found if kind == "Deployment"} == own
+    assert {name for kind, name in found if kind == "Service"} == {"demo-kino", *own}
     assert pod(found, "tae")["containers"][0]["image"] == "kino-tae:0.2.0"
     assert pod(found, "tae")["containers"][0]["args"] == [
         *("tae=7000", "--host=0.0.0.0", "--preset=nano", f"--store={URL}"),
@@ -168,7 +171,37 @@ def test_helm_test_makes_a_film(chart: Chart) -> None:
     film = chart.render({}, "values-cpu.yaml")["Pod", "demo-kino-film"]
     assert film["metadata"]["annotations"]["helm.sh/hook"] == "test"
     container = film["spec"]["containers"][0]
-    assert (container["command"][:2], container["args"]) == (["kino", "film"], ["--address", "demo-kino-graph:7000"])
+    assert (container["command"][:2], container["args"]) == (["kino", "film"], ["--address", "demo-kino:7000"])
+
+
+def test_clients_outside_have_an_entrance_of_every_kind(chart: Chart) -> None:
+    found = chart.render({"entrance": {"type": "LoadBalancer", "annotations": {"pool": "films"}}}, "values-cpu.yaml")
+    entrance = found["Service", "demo-kino"]
+    assert (entrance["spec"]["type"], entrance["metadata"]["annotations"]) == ("LoadBalancer", {"pool": "films"})
+    assert entrance["spec"]["selector"]["app.kubernetes.io/component"] == "graph"
+    assert not [kind for kind, _ in found if kind in ("Ingress", "GRPCRoute")]
+    ingress = {"host": "films.example", "className": "nginx", "tlsSecret": "films-tls"}
+    entrance = {"ingress": ingress, "route": {"gateway": "edge", "namespace": "net", "host": "films.example"}}
+    found = chart.render({"entrance": entrance}, "values-cpu.yaml", apis=(*APIS, GRPC_ROUTE))
+    made = found["Ingress", "demo-kino"]
+    assert made["spec"]["tls"] == [{"hosts": ["films.example"], "secretName": "films-tls"}]
+    assert made["metadata"]["annotations"]["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPC"
+    (rule,) = made["spec"]["rules"]
+    backend = {"service": {"name": "demo-kino", "port": {"name": "grpc"}}}
+    assert (rule["host"], rule["http"]["paths"][0]["backend"]) == ("films.example", backend)
+    route = found["GRPCRoute", "demo-kino"]["spec"]
+    assert route["parentRefs"] == [{"name": "edge", "namespace": "net"}]
+    assert route["rules"] == [{"backendRefs": [{"name": "demo-kino", "port": 7000}]}]
+
+
+def test_traces_go_where_a_collector_is_named(chart: Chart) -> None:
+    collector = "http://collector.monitoring:4317"
+    found = chart.render({"monitoring": {"traces": collector}}, "values-cpu.yaml")
+    variable = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": collector}
+    assert all(variable in pod(found, name)["containers"][0]["env"] for name in NAMES)
+    trace = {"ports": [{"protocol": "TCP", "port": 4317}]}
+    assert trace in found["NetworkPolicy", "demo-kino"]["spec"]["egress"]
+    assert trace not in chart.render({}, "values-cpu.yaml")["NetworkPolicy", "demo-kino"]["spec"]["egress"]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +257,10 @@ def test_helm_test_makes_a_film(chart: Chart) -> None:
         ({"modelsVolume": {"claim": "m"}, "models": URL}, r"models are in several places, must be in one of models, m"),
         ({"monitoring": {"dashboards": True}}, r"monitoring.*additional properties 'dashboards' not allowed"),
         ({"networkPolicy": {"storePorts": []}}, r"networkPolicy/storePorts.*minItems: got 0, want 1"),
+        ({"monitoring": {"traces": "collector:4317"}}, r"monitoring/traces.*does not match pattern"),
+        ({"entrance": {"type": "Host"}}, r"entrance/type.*must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
+        ({"entrance": {"ingress": {"host": "a.b"}}}, r"entrance.ingress.tlsSecret is empty, must name a secret"),
+        ({"entrance": {"annotations": {"a": 1}}}, r"entrance/annotations/a.*want string"),
         ({"monitoring": {"interval": "often"}}, r"monitoring/interval.*does not match pattern"),
     ],
 )
@@ -244,6 +281,10 @@ def test_bad_values_are_refused_with_the_reason(chart: Chart, values: Manifest, 
         (
             {"monitoring": {"enabled": True}},
             "monitoring.enabled is true, must be false: this cluster has no mon",
+        ),
+        (
+            {"entrance": {"route": {"gateway": "edge"}}},
+            "entrance.route.gateway is given, must be empty: this cluster has no gateway.networking.k8s.io/v1",
         ),
     ],
 )

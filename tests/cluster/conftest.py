@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kino.client import Kino
-from tests.cluster import control, minio, release
+from tests.cluster import control, release
 from tests.cluster.place import KEYS, NAMESPACE_FILE
 
 
@@ -24,11 +24,10 @@ def cluster() -> None:
 
 @pytest.fixture(scope="session")
 def installed(cluster: None) -> Iterator[None]:
-    """The chart, installed with the values of a trial."""
+    """The chart, installed as for a trial."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in KEYS.items():
             patch.setenv(name, value)
-        minio.make_bucket(release.STORE)
         release.prepare()
         release.install(release.TRIAL)
         yield

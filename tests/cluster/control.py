@@ -3,22 +3,21 @@
 import shutil
 import string
 
-from tests.cluster import certificates, leftovers, network, operators, programs
+from tests.cluster import certificates, leftovers, network, programs
 from tests.cluster.binaries import path
-from tests.cluster.daemons import AFTER_API, API_SERVER, CONTAINERD, CONTROL_PLANE, ETCD, MINIO
+from tests.cluster.daemons import AFTER_API, API_SERVER, CONTAINERD, CONTROL_PLANE, ETCD
+from tests.cluster.operators import OPERATORS
 from tests.cluster.place import CONFIG, DNS_ADDRESS, HOME, NODE, POD_RANGE, SOCKET, STATE
 from tests.cluster.tools import apply, kubectl, until
-
-DAEMONS = (*CONTROL_PLANE, MINIO)
 
 
 def running() -> bool:
     """Whether every part of the cluster runs."""
-    return all(daemon.pid() for daemon in DAEMONS)
+    return all(daemon.pid() for daemon in CONTROL_PLANE)
 
 
 def up() -> None:
-    """Bring up an empty cluster with DNS, MinIO and the training operator, unless it runs.
+    """Bring up an empty cluster with DNS and the operators, unless it runs.
 
     Raises:
         FileNotFoundError: a program of the cluster has not been built, or is not installed.
@@ -28,12 +27,12 @@ def up() -> None:
     if running():
         return
     built = (path("kubectl"), *(program.file for program in programs.PROGRAMS))
-    for program in (*(daemon.program for daemon in DAEMONS), *built):
+    for program in (*(daemon.program for daemon in CONTROL_PLANE), *built):
         if not program.exists():
             raise FileNotFoundError(f"{program} is missing; `make cluster-up` builds or installs it")
     down()
     _prepare()
-    for daemon in (ETCD, API_SERVER, CONTAINERD, MINIO):
+    for daemon in (ETCD, API_SERVER, CONTAINERD):
         daemon.start()
     until(SOCKET.exists, 30, "containerd's start")
     for loaded in programs.PROGRAMS:
@@ -42,11 +41,13 @@ def up() -> None:
     for daemon in AFTER_API:
         daemon.start()
     apply(_filled("coredns.yaml"))
-    operators.install_training_operator()
+    for operator in OPERATORS:
+        operator.install()
     until(lambda: NODE in kubectl("get", "nodes", "--output=name"), 60, "the node's start")
     kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
     kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=120s")
-    operators.wait_for_training_operator()
+    for operator in OPERATORS:
+        operator.wait()
 
 
 def down() -> None:
@@ -55,7 +56,7 @@ def down() -> None:
         daemon.stop()
     if CONTAINERD.pid() is not None:
         leftovers.end_containers()
-    for daemon in (API_SERVER, ETCD, MINIO, CONTAINERD):
+    for daemon in (API_SERVER, ETCD, CONTAINERD):
         daemon.stop()
     leftovers.clear()
     network.remove()
@@ -66,14 +67,14 @@ def down() -> None:
 
 def memory() -> dict[str, float]:
     """Megabytes that each process of the cluster holds."""
-    return {daemon.name: daemon.resident() / 1e6 for daemon in DAEMONS}
+    return {daemon.name: daemon.resident() / 1e6 for daemon in CONTROL_PLANE}
 
 
 def _prepare() -> None:
     """Make the network, the certificates and the settings of every part."""
     network.make()
     certificates.write(HOME / "pki")
-    for name in ("cni", "etc", "run", "minio"):
+    for name in ("cni", "etc", "run"):
         (HOME / name).mkdir()
     for name in ("containerd.toml", "kubelet.yaml", "kube-proxy.yaml", "resolv.conf"):
         (HOME / "etc" / name).write_text(_filled(name))

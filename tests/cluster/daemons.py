@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.binaries import path
-from tests.cluster.place import HOME, INSIDE, KEYS, NODE, NODE_ADDRESS, POD_RANGE, SERVICE_RANGE
+from tests.cluster.place import HOME, INSIDE, NODE, NODE_ADDRESS, POD_RANGE, SERVICE_RANGE
 
 PKI = HOME / "pki"
 
@@ -20,7 +20,6 @@ class Daemon:
     name: str
     program: Path
     flags: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def log(self) -> Path:
@@ -32,7 +31,6 @@ class Daemon:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [*INSIDE, self.program, *self.flags],
-                env={**os.environ, **dict(self.environment)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -159,16 +157,5 @@ KUBELET = Daemon(
     ),
 )
 PROXY = Daemon("kube-proxy", path("kube-proxy"), _flags(config=HOME / "etc" / "kube-proxy.yaml"))
-MINIO = Daemon(
-    "minio",
-    path("minio"),
-    ("server", "--quiet", "--address", f"{NODE_ADDRESS}:9000", str(HOME / "minio")),
-    (
-        ("MINIO_ROOT_USER", KEYS["AWS_ACCESS_KEY_ID"]),
-        ("MINIO_ROOT_PASSWORD", KEYS["AWS_SECRET_ACCESS_KEY"]),
-        ("MINIO_BROWSER", "off"),
-    ),
-)
-
 AFTER_API = (CONTROLLERS, SCHEDULER, KUBELET, PROXY)
 CONTROL_PLANE = (CONTAINERD, ETCD, API_SERVER, *AFTER_API)

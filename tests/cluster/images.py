@@ -3,7 +3,7 @@
 One image of all extras has every service's name. Its dependencies are built and imported again only when they change; a
 change of the project is laid over them in seconds, as in a registry. Their base is a stand-in from Debian's packages,
 with this machine's certificates, for the image that the Dockerfile names; and they lack what only a GPU would load, a
-third of their size.
+third of their size. PostgreSQL, which the chart brings for trials, is Debian's under the name that the chart asks for.
 """
 
 import hashlib
@@ -24,12 +24,15 @@ import yaml
 from services.service import NAMES
 from tests.cluster import oci
 from tests.cluster.binaries import cache
+from tests.cluster.place import CONFIG
+from tests.cluster.programs import VALUES
 from tests.cluster.tools import ctr
 
 ROOT = Path(__file__).parents[2]
 FOLDER = cache() / "images"
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 RUNTIME = "localhost/runtime"  # what `FROM runtime` finds
+POSTGRESQL = "localhost/postgresql"
 IMAGE = "docker.io/library/kino-graph"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,6 +59,7 @@ def build(tag: str) -> None:
     runtime = f"{RUNTIME}:{_lock()}"
     if runtime not in ctr("images", "list", "--quiet").split():
         _build_runtime(runtime)
+    _provide_postgresql()
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         layers, config = _build_project(Path(folder))
         archive = Path(folder) / "image.tar"
@@ -69,13 +73,29 @@ def _build_runtime(name: str) -> None:
     """Build the stages of the dependencies, give them to containerd, and keep no other copy."""
     omitted = ("--build-arg", f"OMIT={' '.join(OMIT)}")
     _bud(name, _stages(lambda stage: True), "--target=runtime", "--build-arg=EXTRA=all", *omitted)
+    _give(name)
+
+
+def _provide_postgresql() -> None:
+    """Build what stands in for PostgreSQL's image, unless containerd has it."""
+    folder = CONFIG / "postgresql"
+    made_of = b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+    name = f"{POSTGRESQL}:{hashlib.sha256(made_of).hexdigest()[:12]}"
+    if name not in ctr("images", "list", "--quiet").split():
+        _bud(name, (folder / "Dockerfile").read_text(), context=folder)
+        _give(name)
+    ctr("images", "tag", "--force", name, yaml.safe_load(VALUES.read_text())["postgresql"]["image"])
+
+
+def _give(name: str) -> None:
+    """Give an image to containerd in the place of what was there under other tags, and keep no other copy."""
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         archive = Path(folder) / "image.tar"
         _buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
         _buildah("rmi", "--force", name)
         _buildah("rmi", "--prune", "--force")
         for old in ctr("images", "list", "--quiet").split():
-            if old.startswith(f"{RUNTIME}:"):
+            if old.startswith(f"{name.rpartition(':')[0]}:"):
                 ctr("images", "remove", old)
         ctr("images", "import", str(archive))
 
@@ -137,13 +157,13 @@ def _build_base() -> None:
     _buildah("commit", "--quiet", "--rm", container, BASE)
 
 
-def _bud(image: str, dockerfile: str, *flags: str) -> None:
+def _bud(image: str, dockerfile: str, *flags: str, context: Path = ROOT) -> None:
     """Build an image from these stages, in a chroot: there is no engine here."""
     with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as file:
         file.write(dockerfile)
         file.flush()
         common = ("--isolation=chroot", "--pull-never", f"--file={file.name}", f"--tag={image}")
-        _buildah("bud", "--quiet", *common, *flags, str(ROOT))
+        _buildah("bud", "--quiet", *common, *flags, str(context))
 
 
 def _buildah(*arguments: str) -> str:

@@ -1,8 +1,9 @@
-"""The training operator of Kubeflow, from the manifests of its own module."""
+"""The operators of Kubeflow's training jobs and of Ray, from the manifests of their own modules."""
 
 import json
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.binaries import BINARIES, cache
@@ -10,35 +11,61 @@ from tests.cluster.place import CONFIG, HOME
 from tests.cluster.tools import apply, kubectl
 
 
-def install_training_operator() -> None:
-    """Ask the cluster to run the operator for PyTorchJobs.
+@dataclass(frozen=True)
+class Operator:
+    """An operator: its binary's name, the folder of manifests in its module, and what runs it in which namespace."""
 
-    Raises:
-        FileNotFoundError: its manifests have not been read yet, and Go is not installed.
-    """
-    name = "training-operator"
-    overlay = HOME / "etc" / name
-    shutil.copytree(CONFIG / name, overlay, dirs_exist_ok=True)
-    manifests = _manifests("github.com/kubeflow/training-operator", BINARIES[name].version)
-    shutil.copytree(manifests, overlay / "manifests", dirs_exist_ok=True)
-    file = overlay / "kustomization.yaml"
-    file.write_text(file.read_text().replace("VERSION", BINARIES[name].version))
-    apply(kubectl("kustomize", str(overlay)))
+    name: str
+    module: str
+    manifests: str
+    namespace: str
+    deployment: str
+
+    def install(self) -> None:
+        """Ask the cluster to run it.
+
+        Raises:
+            FileNotFoundError: its manifests have not been read yet, and Go is not installed.
+        """
+        version = BINARIES[self.name].version
+        overlay = HOME / "etc" / self.name
+        shutil.copytree(CONFIG / self.name, overlay, dirs_exist_ok=True)
+        shutil.copytree(self._kept(version), overlay / "manifests", dirs_exist_ok=True)
+        file = overlay / "kustomization.yaml"
+        file.write_text(file.read_text().replace("VERSION", version))
+        apply(kubectl("kustomize", str(overlay)))
+
+    def wait(self) -> None:
+        """Wait until it runs."""
+        where = (f"deployment/{self.deployment}", f"--namespace={self.namespace}")
+        kubectl("rollout", "status", *where, "--timeout=120s")
+
+    def _kept(self, version: str) -> Path:
+        """The manifests of its module, kept beside the binaries."""
+        kept = cache() / "manifests" / f"{self.name}-{version}"
+        if not kept.exists():
+            command = ["go", "mod", "download", "-json", f"{self.module}@{version}"]
+            told = subprocess.run(command, capture_output=True, check=True)
+            folder = Path(json.loads(told.stdout)["Dir"]) / self.manifests
+            shutil.copytree(folder, kept, copy_function=shutil.copyfile)
+            for path in (kept, *(path for path in kept.rglob("*") if path.is_dir())):
+                path.chmod(0o755)  # Go keeps its own read-only
+        return kept
 
 
-def wait_for_training_operator() -> None:
-    """Wait until the operator takes jobs."""
-    kubectl("rollout", "status", "deployment/training-operator", "--namespace=kubeflow", "--timeout=120s")
-
-
-def _manifests(module: str, version: str) -> Path:
-    """The manifests of a module, kept beside the binaries."""
-    kept = cache() / "manifests" / f"{module.rpartition('/')[2]}-{version}"
-    if not kept.exists():
-        told = subprocess.run(
-            ["go", "mod", "download", "-json", f"{module}@{version}"], capture_output=True, check=True
-        )
-        shutil.copytree(Path(json.loads(told.stdout)["Dir"]) / "manifests", kept, copy_function=shutil.copyfile)
-        for folder in (kept, *(path for path in kept.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)  # Go keeps its own read-only
-    return kept
+OPERATORS = (
+    Operator(
+        "training-operator",
+        module="github.com/kubeflow/training-operator",
+        manifests="manifests",
+        namespace="kubeflow",
+        deployment="training-operator",
+    ),
+    Operator(
+        "ray-operator",
+        module="github.com/ray-project/kuberay/ray-operator",
+        manifests="config",
+        namespace="ray-system",
+        deployment="kuberay-operator",
+    ),
+)

@@ -16,9 +16,8 @@ API_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
 KUBECONFIG = HOME / "pki" / "admin.kubeconfig"
 SOCKET = HOME / "run" / "containerd.sock"
-STORE_ENDPOINT = f"http://{NODE_ADDRESS}:9000"
 KEYS = {"AWS_ACCESS_KEY_ID": "kino-tests", "AWS_SECRET_ACCESS_KEY": "kino-tests-secret"}
 INSIDE = ["nsenter", f"--net={NAMESPACE_FILE}"]
 
 # What a start makes anew; the images that containerd keeps in HOME/containerd outlive it.
-STATE = ("pki", "etc", "run", "etcd", "kubelet", "cni", "cni-ipam", "podlogs", "volumes", "minio")
+STATE = ("pki", "etc", "run", "etcd", "kubelet", "cni", "cni-ipam", "podlogs", "volumes")

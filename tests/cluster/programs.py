@@ -1,12 +1,16 @@
-"""The images of the cluster's own parts: one static program each."""
+"""Images of one static program each: the cluster's own parts, and MinIO under the name that the chart asks for."""
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tests.cluster import oci
 from tests.cluster.binaries import BINARIES, path
 from tests.cluster.tools import ctr
+
+VALUES = Path(__file__).parents[2] / "charts" / "kino" / "values.yaml"
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class Program:
     binary: str
     inside: str
     user: str = "0:0"
+    known_as: str = ""  # where others name its image
 
     @property
     def file(self) -> Path:
@@ -25,13 +30,15 @@ class Program:
     @property
     def image(self) -> str:
         """The name of its image."""
-        return f"localhost/{self.binary}:{BINARIES[self.binary].version}"
+        return self.known_as or f"localhost/{self.binary}:{BINARIES[self.binary].version}"
 
 
 PAUSE = Program("pause", "/pause")
 COREDNS = Program("coredns", "/coredns")
 TRAINING_OPERATOR = Program("training-operator", "/manager")
-PROGRAMS = (PAUSE, COREDNS, TRAINING_OPERATOR)
+RAY_OPERATOR = Program("ray-operator", "/manager", user="65532:65532")
+MINIO = Program("minio", "/usr/bin/minio", known_as=yaml.safe_load(VALUES.read_text())["minio"]["image"])
+PROGRAMS = (PAUSE, COREDNS, TRAINING_OPERATOR, RAY_OPERATOR, MINIO)
 
 
 def load(program: Program) -> None:

@@ -4,38 +4,63 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tests.cluster.binaries import path
-from tests.cluster.place import HOME, INSIDE, KEYS, KUBECONFIG, STORE_ENDPOINT
+from tests.cluster.place import HOME, INSIDE, KEYS, KUBECONFIG
 from tests.cluster.tools import apply, get, kubectl
 
 CHART = Path(__file__).parents[2] / "charts" / "kino"
 NAMESPACE = "films"
 NAME = "kino"
-SECRET = "kino-s3"
-STORE = f"s3://kino-cluster/artifacts?endpoint={STORE_ENDPOINT}"
-USER = 10001  # as the image and the chart have it
 Values = Mapping[str, object]
-# The values of a trial with the cluster's own MinIO.
-TRIAL: Values = {
-    "store": STORE,
-    "storeSecret": SECRET,
-    "minio": {"enabled": False},
-    "postgresql": {"enabled": False},
-    "ledger": {"volume": {"enabled": True}},
-    "jobs": {"enabled": True},
-}
+# What a trial is told besides values-cpu.yaml: its pods may train.
+TRIAL: Values = {"jobs": {"enabled": True}}
+SECRET = "kino-trial"  # as values-cpu.yaml names it
+PASSWORD = "films"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder of this machine that a pod of the release keeps its data in, which belongs to the pod's user."""
+
+    claim: str
+    size: str
+    user: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the data lies."""
+        return HOME / "volumes" / self.claim
+
+    def manifest(self) -> dict[str, object]:
+        """The volume, for this claim alone."""
+        return {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": self.claim},
+            "spec": {
+                "capacity": {"storage": self.size},
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {"namespace": NAMESPACE, "name": self.claim},
+                "hostPath": {"path": str(self.folder)},
+            },
+        }
+
+
+OBJECTS = Volume("data-kino-minio-0", "10Gi", user=10001)
+LEDGER = Volume("data-kino-postgresql-0", "1Gi", user=999)
 
 
 def prepare() -> None:
-    """Make what the chart asks for: the namespace, the keys of the store, a volume for the ledger."""
-    volume = HOME / "volumes" / "ledger"
-    volume.mkdir(parents=True, exist_ok=True)
-    shutil.chown(volume, USER, USER)
-    (HOME / "volumes").chmod(0o755)
+    """Make what the chart asks for: the namespace, the secret, volumes."""
+    for volume in (OBJECTS, LEDGER):
+        volume.folder.mkdir(parents=True)
+        shutil.chown(volume.folder, volume.user, volume.user)
     level = {"pod-security.kubernetes.io/enforce": "restricted"}
     objects: list[dict[str, object]] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": level}},
@@ -43,18 +68,9 @@ def prepare() -> None:
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": SECRET, "namespace": NAMESPACE},
-            "stringData": KEYS,
+            "stringData": {**KEYS, "password": PASSWORD},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": "ledger"},
-            "spec": {
-                "capacity": {"storage": "1Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "hostPath": {"path": str(volume)},
-            },
-        },
+        *(volume.manifest() for volume in (OBJECTS, LEDGER)),
     ]
     apply(yaml.safe_dump_all(objects))
 
@@ -92,21 +108,24 @@ def pods(service: str) -> dict[str, str]:
 
 
 def outside() -> str:
-    """The address of the graph for clients outside: a service with an address of its own, as a load balancer has it."""
-    selector = {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/component": "graph"}
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "outside", "namespace": NAMESPACE},
-        "spec": {"selector": selector, "ports": [{"port": 7000}]},
-    }
-    apply(yaml.safe_dump(service))
-    return f"{get('service', 'outside', f'--namespace={NAMESPACE}')['spec']['clusterIP']}:7000"
+    """The address of the graph for clients outside."""
+    return f"{_address(NAME)}:7000"
+
+
+def store(prefix: str) -> str:
+    """The URL of a place in the bucket of the release, by an address that pods and this process both reach."""
+    return f"s3://kino/{prefix}?endpoint=http://{_address(f'{NAME}-minio')}:9000"
+
+
+def _address(service: str) -> str:
+    address: str = get("service", service, f"--namespace={NAMESPACE}")["spec"]["clusterIP"]
+    return address
 
 
 def clear() -> None:
     """Uninstall the release, and remove what it leaves."""
     helm("uninstall", NAME, "--wait", "--ignore-not-found")
     kubectl("delete", "namespace", NAMESPACE, "--wait", "--ignore-not-found", "--timeout=120s")
-    kubectl("delete", "persistentvolume", "ledger", "--wait", "--ignore-not-found")
-    shutil.rmtree(HOME / "volumes" / "ledger")
+    for volume in (OBJECTS, LEDGER):
+        kubectl("delete", "persistentvolume", volume.claim, "--wait", "--ignore-not-found")
+        shutil.rmtree(volume.folder)

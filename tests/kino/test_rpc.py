@@ -2,6 +2,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -13,11 +14,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kino import errors, rpc
 from kino.v1 import generator_pb2 as pb
-from kino.v1 import graph_pb2, graph_pb2_grpc
+from kino.v1 import graph_pb2, graph_pb2_grpc, rewriter_pb2, rewriter_pb2_grpc
 from kino.v1.generator_pb2_grpc import (
     GeneratorServiceStub,
 )
-from tests.kino.rig import Rig
+from tests.cluster import certificates
+from tests.kino.rig import Rewriter, Rig
 
 
 async def test_an_unknown_method_and_a_method_nobody_wrote(rig: Rig) -> None:
@@ -143,3 +145,31 @@ async def test_metrics_are_read_over_http() -> None:
         text = response.read().decode()
     await server.stop()
     assert "# TYPE grpc_server_handled_total counter" in text
+
+
+async def test_a_channel_by_tls_trusts_the_authorities_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pki"
+    certificates.write(folder)
+    pair = ((folder / "apiserver.key").read_bytes(), (folder / "apiserver.crt").read_bytes())
+    server = grpc.aio.server()
+    rewriter_pb2_grpc.add_RewriterServiceServicer_to_server(Rewriter(), server)  # type: ignore[no-untyped-call]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    request = rewriter_pb2.RewriteRequest(prompt="a ball")
+    try:
+        async with rpc.channel(f"https://127.0.0.1:{port}") as stranger:
+            with pytest.raises(grpc.aio.AioRpcError, match=r"(?i)handshake|certificate"):
+                await rewriter_pb2_grpc.RewriterServiceStub(stranger).Rewrite(request)
+        monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.crt"))
+        async with rpc.channel(f"https://127.0.0.1:{port}") as channel:
+            assert (await rewriter_pb2_grpc.RewriterServiceStub(channel).Rewrite(request)).prompt == "a ball"
+    finally:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize("address", ["https://", "https://host:port", "https://[::1", "https://host/films"])
+async def test_an_address_that_names_no_server_is_refused(address: str) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match=r"address is '.*', must be host:port, or https://host"):
+        rpc.channel(address)

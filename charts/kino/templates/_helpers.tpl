@@ -119,6 +119,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail "services.graph has several replicas, must have one with ledger.volume: a SQLite file has one owner" }}
 {{- end }}
 {{- end }}
+{{- if and .Values.entrance.ingress.host (not .Values.entrance.ingress.tlsSecret) }}
+{{- fail "entrance.ingress.tlsSecret is empty, must name a secret with entrance.ingress.host: ingresses speak HTTP/2 over TLS alone" }}
+{{- end }}
+{{- if and .Values.entrance.route.gateway (not (.Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GRPCRoute")) }}
+{{- fail "entrance.route.gateway is given, must be empty: this cluster has no gateway.networking.k8s.io/v1 GRPCRoute" }}
+{{- end }}
 {{- if and .Values.minio.enabled .Values.store }}
 {{- fail "store is given with minio.enabled, must be one of them" }}
 {{- end }}
