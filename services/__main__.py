@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--endpoint-model", default="", metavar="NAME", help="model to ask for there; its key: $KINO_ENDPOINT_KEY")
     add("--endpoint-seconds", type=float, default=20.0, help="how long to wait for it (%(default)s)")
+    add("--patience-seconds", type=float, default=10.0, help="how long films wait for services gone away (%(default)s)")
     add("--fetch-urls", action="store_true", help="take media by http and https URLs from public addresses")
     add("--ray", action="store_true", help="run the graph on Ray Serve")
     add("--device", default="cpu", help="where the networks compute (%(default)s)")
@@ -123,6 +124,8 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         raise ValueError(f"--drain-seconds is {given.drain_seconds}, must be at least 0")
     if not (math.isfinite(given.reload_seconds) and given.reload_seconds >= 0):
         raise ValueError(f"--reload-seconds is {given.reload_seconds}, must be at least 0")
+    if not (math.isfinite(given.patience_seconds) and given.patience_seconds >= 0):
+        raise ValueError(f"--patience-seconds is {given.patience_seconds}, must be at least 0")
     if given.metrics_port is not None:
         _port(str(given.metrics_port), "--metrics-port")
     ports, data = _ports(given.names, given.port), given.data.resolve()
@@ -141,6 +144,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         adapter_mib=given.adapter_mib,
         peers=peers,
         ledger=given.ledger or local.ledger_url(data),
+        patience_seconds=given.patience_seconds,
         fetch_urls=given.fetch_urls,
         endpoint=given.endpoint,
         endpoint_model=given.endpoint_model,

@@ -43,6 +43,7 @@ class ServiceConfig:
         adapter_mib: the generator alone: most memory of adapters that are kept for further requests, in MiB.
         peers: the graph alone: address of each service it calls, by name.
         ledger: the graph alone: SQLAlchemy URL of its database.
+        patience_seconds: the graph alone: about how long it waits for a service that went away while a film was made.
         fetch_urls: whether media may be named by http or https URLs; private addresses are refused all the same.
         endpoint: the rewriter alone: URL of an OpenAI-compatible API that is asked first, up to its version.
         endpoint_model: the rewriter alone: name of the model there.
@@ -61,6 +62,7 @@ class ServiceConfig:
     adapter_mib: int = 2048
     peers: Mapping[str, str] = field(default_factory=dict)
     ledger: str = ""
+    patience_seconds: float = 10.0
     fetch_urls: bool = False
     endpoint: str = ""
     endpoint_model: str = ""

@@ -180,7 +180,7 @@ def build(config: ServiceConfig, scale: Scale | None = None) -> serve.Applicatio
                 max_ongoing_requests=scale.ongoing,
                 max_queued_requests=scale.queued,
             )
-            callers[call.name] = deployment.bind(call.name, config.peers[call.component])
+            callers[call.name] = deployment.bind(call.name, config.peers[call.component], config.patience_seconds)
     directors = _deployment(Directing, name="director", num_replicas=scale.directors)
     ingress = _deployment(Ingress, name="graph", max_ongoing_requests=_INGRESS_CALLS)
     return ingress.bind(config, directors.bind(config, **callers))

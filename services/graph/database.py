@@ -1,5 +1,7 @@
 """The table behind the ledger, in SQLite or PostgreSQL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,21 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from kino.errors import UnavailableError
 
 READ_ONLY = "kino_read_only"  # execution option of a connection that only reads
 LOSABLE = "kino_losable"  # of one whose writes a power failure may undo: nobody was promised them
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 _PREPARE_LOCK = 0x6B696E6F  # any number that nobody else in the database uses: "kino"
+
+
+class LedgerUnavailableError(UnavailableError):
+    """The database does not answer, or cannot take this now; the same works again once it can."""
+
 
 metadata = MetaData()
 generations = Table(
@@ -107,9 +116,23 @@ def connect(url: str) -> Engine:
     return engine
 
 
+@contextmanager
+def failures_are_typed() -> Iterator[None]:
+    """Raise `LedgerUnavailableError` for what lies in the database's state, not in what it was asked."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise _away(error) from error
+
+
+def _away(error: DBAPIError) -> LedgerUnavailableError:
+    reason = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
+    return LedgerUnavailableError(f"the ledger does not answer: {reason}")
+
+
 def prepare(engine: Engine) -> None:
     """Create the table where it is missing; of several processes that start together, one does."""
-    with engine.begin() as connection:
+    with failures_are_typed(), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"select pg_advisory_xact_lock({_PREPARE_LOCK})"))
         metadata.create_all(connection)

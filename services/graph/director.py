@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from google.protobuf.message import Message
+from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
 from kino.errors import FailedPreconditionError, InternalError, KinoError, UnavailableError, to_status
 from kino.store import Store, digest_of
 from kino.telemetry import request_id
 from kino.v1 import editor_pb2, graph_pb2, info_pb2, media_pb2, rewriter_pb2
+from services.graph.database import LedgerUnavailableError
 from services.graph.engine import Engine, Run, StageError, VersionChangedError
 from services.graph.export import SOFTWARE
 from services.graph.fit import check_fit
@@ -38,6 +40,7 @@ _STAGE_SECONDS = Histogram(
 )
 _HOST = socket.gethostname()[:64]
 _log = logging.getLogger("kino.graph")
+_tracer = trace.get_tracer("kino")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,10 @@ class Director:
         for task in (*self._loops, *self._running.values()):
             task.cancel()
         await asyncio.gather(*self._loops, *self._running.values(), return_exceptions=True)
-        await self._ledger.release(self.owner)
+        try:
+            await self._ledger.release(self.owner)
+        except LedgerUnavailableError as error:  # then the leases run out
+            _log.warning("cannot give work back", extra={"error": error.message})
 
     async def _take_forever(self) -> None:
         inherited = False
@@ -130,7 +136,7 @@ class Director:
         if (
             not task.cancelled() and (error := task.exception()) is not None
         ):  # its lease will run out, and another ends it
-            _log.error("cannot write the end of a generation", exc_info=error, extra={"generation": id})
+            _log.error("cannot write what became of a generation", exc_info=error, extra={"generation": id})
         self.wake()
 
     async def _keep_forever(self) -> None:
@@ -151,8 +157,13 @@ class Director:
                 _log.exception("cannot renew leases")
 
     async def _direct(self, claim: Claim) -> None:
-        """Run one generation to its end."""
+        """Run one generation to its end, as one trace."""
         request_id.set(claim.request_id)
+        known = {"generation": claim.id, "request_id": claim.request_id}
+        with _tracer.start_as_current_span("generation", attributes=known):
+            await self._bring_to_end(claim)
+
+    async def _bring_to_end(self, claim: Claim) -> None:
         fields = {"generation": claim.id, "claims": claim.claims}
         _log.info("generation taken", extra=fields)
         state, record = FAILED, None
@@ -161,6 +172,8 @@ class Director:
                 raise InternalError(f"given up: {claim.claims - 1} directors died over it")
             record = await self._run(claim)
             state = SUCCEEDED
+        except LedgerUnavailableError:  # nothing can be written now; once the lease has run out, somebody goes on
+            raise
         except StageError as error:
             _fail(claim, error.error, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the generation ends with it

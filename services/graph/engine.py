@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.message import Message
+from opentelemetry import trace
 
 from kino.errors import InternalError, KinoError, UnavailableError, as_kino_error
 from kino.store import Store
@@ -26,6 +27,7 @@ _STAGE_STATES = {
     progress_pb2.PHASE_RUNNING: graph_pb2.STAGE_STATE_RUNNING,
 }
 _log = logging.getLogger("kino.graph")
+_tracer = trace.get_tracer("kino")
 
 
 class VersionChangedError(UnavailableError):
@@ -151,6 +153,17 @@ class Engine:
             checkpoint = await asyncio.to_thread(self._cache.load_checkpoint, key)
             if checkpoint is not None:
                 request.resume_from.CopyFrom(checkpoint)  # type: ignore[attr-defined]
+        with _tracer.start_as_current_span(f"stage {node.name}", attributes={"call": node.call.name}):
+            result = await self._call(node, request, key, tell)
+        made_by = getattr(result, "model_digest", "")
+        if made_by and made_by != info.digest:  # kept under this key it would pass for the older version's
+            raise VersionChangedError(f"the {node.call.component} became another version while it worked")
+        saved = self._saving[key] = asyncio.create_task(asyncio.to_thread(self._cache.save, key, result))
+        saved.add_done_callback(lambda _: self._saving.pop(key))
+        return Kept(result, saved)
+
+    async def _call(self, node: Node, request: Message, key: str, tell: Listener) -> Message:
+        """Make one call, and keep its checkpoints."""
         result: Message | None = None
         async with aclosing(self._events(node, request)) as events:
             async for event in events:
@@ -162,12 +175,7 @@ class Engine:
                     result = event
         if not isinstance(result, node.call.result):
             raise InternalError(f"the {node.call.component} ended its answer without a result")
-        made_by = getattr(result, "model_digest", "")
-        if made_by and made_by != info.digest:  # kept under this key it would pass for the older version's
-            raise VersionChangedError(f"the {node.call.component} became another version while it worked")
-        saved = self._saving[key] = asyncio.create_task(asyncio.to_thread(self._cache.save, key, result))
-        saved.add_done_callback(lambda _: self._saving.pop(key))
-        return Kept(result, saved)
+        return result
 
     def _events(self, node: Node, request: Message) -> AsyncGenerator[Event]:
         if isinstance(request, graph_pb2.ExportRequest):

@@ -10,7 +10,9 @@ database's own, so the clocks of the directors' machines do not matter.
 """
 
 import asyncio
+import logging
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +23,16 @@ from sqlalchemy.exc import IntegrityError
 
 from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from kino.v1 import graph_pb2
-from services.graph.database import LOSABLE, READ_ONLY, connect, generations, now, prepare
+from services.graph.database import (
+    LOSABLE,
+    READ_ONLY,
+    LedgerUnavailableError,
+    connect,
+    failures_are_typed,
+    generations,
+    now,
+    prepare,
+)
 from services.graph.rows import (
     ACTIVE,
     BY_ID,
@@ -52,12 +63,17 @@ _SOURCES: dict[State, tuple[State, ...]] = {
 _OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING)
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 2.0
+_OPEN_PAUSE_SECONDS = 1.0
 _THREADS = 4  # transactions at once; SQLite lets one of them write
 _POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
+_log = logging.getLogger("kino.graph")
 
 
 class Ledger:
-    """The generations in a database; `open` makes one. Each transaction runs in a thread, whole."""
+    """The generations in a database; `open` makes one. Each transaction runs in a thread, whole.
+
+    Every method raises `LedgerUnavailableError` while the database is away.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -65,15 +81,27 @@ class Ledger:
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     @classmethod
-    async def open(cls, url: str) -> "Ledger":
+    async def open(cls, url: str, patience_seconds: float = 120.0) -> "Ledger":
         """Return the ledger at a SQLAlchemy URL (`sqlite:///FILE` or `postgresql://...`), its table made where missing.
+
+        Args:
+            patience_seconds: how long a server that does not answer is waited for.
 
         Raises:
             ValueError: the URL names another kind of database, or none.
+            LedgerUnavailableError: the server does not answer, or the file cannot be opened.
         """
         engine = connect(url)
-        await asyncio.to_thread(prepare, engine)
-        return cls(engine)
+        until = time.monotonic() + (patience_seconds if engine.dialect.name == "postgresql" else 0.0)
+        while True:
+            try:
+                await asyncio.to_thread(prepare, engine)
+                return cls(engine)
+            except LedgerUnavailableError as error:
+                if time.monotonic() > until:
+                    raise
+                _log.warning("waiting for the ledger", extra={"error": error.message})
+                await asyncio.sleep(_OPEN_PAUSE_SECONDS)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -258,7 +286,11 @@ class Ledger:
 
     async def _transact(self, work: Callable[[Connection], T], options: dict[str, bool]) -> T:
         def transact() -> T:
-            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+            with (
+                failures_are_typed(),
+                self._engine.connect().execution_options(**options) as connection,
+                connection.begin(),
+            ):
                 return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, transact)

@@ -44,6 +44,15 @@ class Retry:
     first_seconds: float = 0.5
     longest_seconds: float = 8.0
 
+    @classmethod
+    def lasting(cls, seconds: float) -> "Retry":
+        """Return what waits for a service for about so long, and at least so long in the mean."""
+        attempts, waited = 1, 0.0
+        while waited < seconds:
+            waited += 0.75 * min(cls.longest_seconds, cls.first_seconds * 2.0 ** (attempts - 1))
+            attempts += 1
+        return cls(attempts)
+
     def wait_seconds(self, failures: int) -> float:
         """Return how long to wait after so many failures in a row: between half and all of the doubling wait."""
         return min(self.longest_seconds, self.first_seconds * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)

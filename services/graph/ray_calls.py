@@ -40,10 +40,11 @@ class Caller:
     Args:
         name: of a row of `CALLS`.
         address: `host:port` of its service.
+        patience_seconds: about how long that is waited for.
     """
 
-    def __init__(self, name: str, address: str) -> None:
-        self._call, self._address = CALLS[name], address
+    def __init__(self, name: str, address: str, patience_seconds: float) -> None:
+        self._call, self._address, self._retry = CALLS[name], address, Retry.lasting(patience_seconds)
         self._parts: GrpcParts | None = None
 
     async def describe(self) -> Reply:
@@ -74,7 +75,7 @@ class Caller:
     def _open(self) -> GrpcParts:
         """Return the channel, made in the event loop that uses it."""
         if self._parts is None:
-            self._parts = GrpcParts({self._call.component: self._address})
+            self._parts = GrpcParts({self._call.component: self._address}, self._retry)
         return self._parts
 
 

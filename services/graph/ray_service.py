@@ -14,7 +14,7 @@ from services.graph.app import Scale, build
 from services.service import ServiceConfig
 
 _NEEDED = ("preset", "store", "peers")
-_KNOWN = (*_NEEDED, "version", "models", "queue", "directors")
+_KNOWN = (*_NEEDED, "version", "models", "queue", "directors", "patience_seconds")
 
 
 def application(args: dict[str, Any]) -> serve.Application:
@@ -22,7 +22,7 @@ def application(args: dict[str, Any]) -> serve.Application:
 
     Args:
         args: preset, store, and `host:port` of each service in peers; where wanted, version (the preset's name), models
-            (those of the image), queue, and how many directors run generations.
+            (those of the image), queue, patience_seconds, and how many directors run generations.
 
     Raises:
         ValueError: one of them is missing, unknown or wrong, or $KINO_LEDGER is empty.
@@ -42,5 +42,6 @@ def application(args: dict[str, Any]) -> serve.Application:
         queue=int(args.get("queue", 16)),
         peers=dict(args["peers"]),
         ledger=ledger,
+        patience_seconds=float(args.get("patience_seconds", ServiceConfig.patience_seconds)),
     )
     return build(config, Scale(directors=int(args.get("directors", 1))))

@@ -59,7 +59,8 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
     def __init__(
         self, config: ServiceConfig, *, directs: bool = True, pace: Pace | None = None, retry: Retry | None = None
     ) -> None:
-        self._config, self._directs, self._pace, self._retry = config, directs, pace, retry
+        self._config, self._directs, self._pace = config, directs, pace
+        self._retry = retry or Retry.lasting(config.patience_seconds)
         self._max_queued = max(1, config.queue)  # whatever runs has waited, if only for a moment
         self._director: Director | None = None
 

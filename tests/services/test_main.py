@@ -31,6 +31,7 @@ def keep_logging() -> Iterator[None]:
         (["rewriter", "encoder", "--port", "65535"], "port of --port is '65536'"),
         (["tae", "--metrics-port", "-1"], "port of --metrics-port is '-1'"),
         (["tae", "--queue", "-1"], "--queue is -1"),
+        (["graph", "--patience-seconds", "-1"], "--patience-seconds is -1.0, must be at least 0"),
         (["tae", "--runtime", "tensorrt"], "--runtime is 'tensorrt', must be one of auto, torch, onnx"),
         (["tae", "--drain-seconds", "nan"], "--drain-seconds is nan"),
         (["tae", "--reload-seconds", "-1"], "--reload-seconds is -1.0, must be at least 0"),

@@ -34,13 +34,15 @@ async def until(condition: Callable[[], object]) -> None:
 class Graph:
     """A graph over the fake services, behind a real port."""
 
-    def __init__(self, services: Services, folder: Path, retry: Retry = RETRY) -> None:
+    def __init__(self, services: Services, folder: Path, retry: Retry = RETRY, ledger: str = "") -> None:
         self.services, self.folder, self.retry = services, folder, retry
+        self.ledger = ledger or f"sqlite:///{folder}/ledger.sqlite"
 
     def config(self) -> ServiceConfig:
-        ledger = f"sqlite:///{self.folder}/ledger.sqlite"
         store = str(self.folder / "store")
-        return ServiceConfig("fake", "fake", store, self.folder, queue=3, peers=self.services.addresses, ledger=ledger)
+        return ServiceConfig(
+            "fake", "fake", store, self.folder, queue=3, peers=self.services.addresses, ledger=self.ledger
+        )
 
     async def start(self, directs: bool = True) -> None:
         self.service = GraphService(self.config(), directs=directs, pace=PACE, retry=self.retry)

@@ -57,6 +57,14 @@ async def test_a_generator_that_dies_and_comes_back_finishes_the_film(graph: Gra
     assert uris(made) == uris(undisturbed)
 
 
+@pytest.mark.parametrize(("seconds", "attempts"), [(0, 1), (10, 6), (600, 105)])
+def test_services_are_waited_for_about_as_long_as_asked(seconds: float, attempts: int) -> None:
+    retry = Retry.lasting(seconds)
+    assert retry.attempts == attempts
+    longest = sum(min(8.0, 0.5 * 2.0**number) for number in range(attempts - 1))
+    assert seconds <= 0.75 * longest <= seconds + 6.0
+
+
 @pytest.mark.parametrize("lost", [False, True])
 async def test_what_a_failed_generation_left_is_gone_on_from(graph: Graph, store: Store, lost: bool) -> None:
     behaviour = graph.services.behaviour
