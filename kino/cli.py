@@ -35,6 +35,8 @@ EXIT_CODES = """exit codes:
 """
 _BAD_INPUT = ("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "OUT_OF_RANGE")
 _UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+_UNSENT = ("quality", "seed", "fps", "steps", "linear_steps")
+"""Fields of an order whose values no message may hold, so that the client refuses them by their own names."""
 
 Command = Callable[[argparse.Namespace], Awaitable[int]]
 
@@ -78,10 +80,10 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _as_typed(given: argparse.Namespace, error: "KinoError") -> "KinoError":
-    """Return the error; a field of the order, as the graph names it, goes by the flag that was typed."""
+    """Return the error; a field of the order, as the graph or the client names it, goes by the flag that was typed."""
     from kino.errors import InvalidArgumentError
 
-    if not isinstance(error, InvalidArgumentError) or not error.field.startswith("spec."):
+    if not isinstance(error, InvalidArgumentError) or not (error.field.startswith("spec.") or error.field in _UNSENT):
         return error
     name = "size" if ".pixels." in error.field else error.field.rpartition(".")[2]
     name = "adapter" if ".adapters" in error.field else {"description": "prompt"}.get(name, name)
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     film.set_defaults(command="cli_film:film")
     image = commands.add_parser("image", parents=[scripts, local, remote], help="make a picture of a sentence")
     _add_order(image)
-    image.add_argument("--out", default="image.png", metavar="PATH", help="PNG (%(default)s)")
+    image.add_argument("-o", "--out", default="image.png", metavar="PATH", help="PNG (%(default)s)")
     _add_model(image)
     image.set_defaults(command="cli_film:image")
     sound = commands.add_parser(
@@ -198,7 +200,7 @@ def _add_film(parser: argparse.ArgumentParser) -> None:
     )
     add("--identity", metavar="PATH", help="a picture of the person whom the film is of")
     add("--source-guidance", type=float, metavar="X", help="how closely to keep to the picture")
-    add("--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
+    add("-o", "--out", default="film.mp4", metavar="PATH", help="MP4; its contact sheet is a PNG beside it")
     _add_model(parser)
 
 

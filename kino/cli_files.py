@@ -53,5 +53,7 @@ def check_picture(path: Path, name: str) -> None:
 
 
 def _check_exists(path: Path, name: str) -> None:
+    if str(path).startswith(("http:/", "https:/")):  # a path has no slash twice
+        raise InvalidArgumentError(name, str(path).replace(":/", "://", 1), "a file on this machine: download it first")
     if not path.is_file():
         raise InvalidArgumentError(name, str(path), "a file that exists")

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO, NoReturn
 
 import av
@@ -57,8 +58,9 @@ def opened(source: Source, limits: Limits, field: str = "video") -> Iterator[Ope
             "max_pixels": str(limits.max_pixels),
         }
         try:
+            nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)  # by its name FFmpeg would guess
             container = stack.enter_context(
-                av.open(file, "r", options=options, metadata_errors="replace", io_open=_refuse_names)
+                av.open(nameless, "r", options=options, metadata_errors="replace", io_open=_refuse_names)
             )
             yield OpenFile(container, limits, size_bytes, field)
         except av.error.FFmpegError as error:

@@ -27,13 +27,17 @@ def test_a_video_is_told_what_it_holds(tmp_path: Path) -> None:
     assert (info.num_frames, info.height, info.width) == (5, 17, 22)
 
 
-@pytest.mark.parametrize("what", ["missing", "a folder", "text", "half", "too slow", "too fast", "too long", "a still"])
+@pytest.mark.parametrize(
+    "what", ["missing", "a folder", "text", "half", "empty", "too slow", "too fast", "too long", "a still"]
+)
 def test_what_no_service_takes_is_refused_by_its_name(tmp_path: Path, what: str) -> None:
     path = tmp_path / "clip.mp4"
     if what == "a folder":
         path.mkdir()
     elif what == "text":
         path.write_text("no video at all")
+    elif what == "empty":
+        path.touch()
     elif what == "half":
         write_video(path, noise(20, 32, 32), 16, "h264")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -56,3 +60,7 @@ def test_a_picture_is_looked_at(tmp_path: Path) -> None:
         check_picture(tmp_path / "b.png", "--image")
     with pytest.raises(InvalidArgumentError, match="must be a file that exists"):
         check_picture(tmp_path / "c.png", "--image")
+    with pytest.raises(
+        InvalidArgumentError, match=r"--image is 'https://a\.org/b\.png', must be a file on this machine"
+    ):
+        check_picture(Path("https://a.org/b.png"), "--image")

@@ -48,6 +48,18 @@ def test_what_is_no_video_is_named(reader: object, content: bytes) -> None:
         reader(content)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mp3", "a.flac", "a"])
+def test_a_file_is_what_its_bytes_say_whatever_its_name(
+    tmp_path: Path, lossless: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_bytes(lossless.read_bytes())
+    assert probe(tmp_path / name) == probe(lossless)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="video is unreadable"):
+        probe(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("reader", [read_video, probe])
 @pytest.mark.parametrize("kept", [0.01, 0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("name", ["lossless", "film"])

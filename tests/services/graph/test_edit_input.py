@@ -2,12 +2,9 @@
 
 import io
 import zlib
-from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,10 +12,10 @@ from PIL import Image
 from kino.errors import InvalidArgumentError, from_status
 from kino.footage import probe
 from kino.images import encode_png
-from kino.media import write_video
 from kino.sound import read_sound
 from kino.v1 import generator_pb2, graph_pb2, media_pb2
-from tests.kino.clips import greys, noise, tone, turned, write_pictures, write_three_tracks
+from tests.kino.clips import noise, tone
+from tests.odd_videos import BAD, ODD, RATES, three_tracks, upright
 from tests.services.conftest import Serve, Served
 from tests.services.graph.test_edit import animate, edit, film_of, media, picture
 from tests.services.graph.test_sound import create, make
@@ -31,40 +28,6 @@ ONE = generator_pb2.Sampling(steps=1)
 async def graph(serve: Serve, tmp_path: Path) -> Served:
     peers = {name: (await serve(name)).address for name in ("rewriter", "encoder", "tae", "editor")}
     return await serve("graph", peers=peers, ledger=f"sqlite:///{tmp_path}/ledger.sqlite")
-
-
-def written(folder: Path, *given: Any, **options: Any) -> bytes:
-    write_pictures(folder / "clip", *given, **options)
-    return (folder / "clip").read_bytes()
-
-
-def upright(folder: Path, num_frames: int = 6, fps: int = 16) -> bytes:
-    write_video(folder / "upright.mp4", noise(num_frames, 32, 48), fps, "h264")
-    return (folder / "upright.mp4").read_bytes()
-
-
-def three_tracks(folder: Path) -> bytes:
-    write_three_tracks(folder / "clip")
-    return (folder / "clip").read_bytes()
-
-
-TICKS = [0, 1, 2, 10, 11, 12, 18, 19]  # eight pictures over 20 frames of 25 per second
-ODD: dict[str, tuple[Callable[[Path], bytes], tuple[int, int, int]]] = {
-    "rotated by metadata": (lambda folder: turned(upright(folder), (0, 1, -1, 0)), (6, 48, 32)),
-    "10 bits": (lambda folder: written(folder, "matroska", "ffv1", greys(8, "yuv420p10le")), (8, 16, 32)),
-    "alpha": (lambda folder: written(folder, "matroska", "ffv1", greys(8, "yuva420p")), (8, 16, 32)),
-    "odd sizes": (lambda folder: written(folder, "webm", "libvpx-vp9", greys(8, height=17, width=23)), (8, 18, 24)),
-    "another codec": (lambda folder: written(folder, "avi", "mpeg4", greys(8), options={"bf": "0"}), (8, 16, 32)),
-    "variable frame rate": (
-        lambda folder: written(
-            folder, "matroska", "ffv1", greys(8), ticks=[40 * tick for tick in TICKS], time_base=Fraction(1, 1000)
-        ),
-        (20, 16, 32),
-    ),
-    "one frame": (lambda folder: upright(folder, 1), (1, 32, 48)),
-    "120 frames a second": (lambda folder: upright(folder, 12, 120), (12, 32, 48)),
-    "three tracks of sound": (three_tracks, (5, 16, 32)),
-}
 
 
 async def test_odd_videos_are_edited_and_stay_as_they_are(graph: Served, tmp_path: Path) -> None:
@@ -85,24 +48,9 @@ async def test_of_three_tracks_the_first_is_kept(graph: Served, tmp_path: Path) 
     assert np.corrcoef(heard[0], tone(9600, hertz=220.0)[0])[0, 1] > 0.99
 
 
-def large(folder: Path) -> bytes:
-    """A video of 8192 by 4320 pixels a frame, far more than its file."""
-    return written(folder, "matroska", "ffv1", [av.VideoFrame(8192, 4320, "gray")])
-
-
-BAD: dict[str, tuple[Callable[[Path], bytes], str]] = {
-    "not a video": (lambda folder: b"no video at all", "video is unreadable"),
-    "no frames": (lambda folder: b"RIFF\x00\x00\x00\x00AVI ", "video is"),
-    "broken half-way": (lambda folder: upright(folder, 20)[:8000], "video is"),
-    "0.1 fps": (lambda folder: written(folder, "mp4", "libx264", greys(4), fps=Fraction(1, 10)), "from 1 to 120"),
-    "1000 fps": (lambda folder: written(folder, "mp4", "libx264", greys(4), fps=1000), "must be from 1 to 120"),
-    "longer than the limit": (lambda folder: upright(folder, 17, 1), "video is '17 s', must be at most 16 s long"),
-    "larger than is read": (large, "must be at most 2088960 pixels a frame"),
-}
-
-
 async def test_bad_videos_fail_with_the_reason_and_the_next_one_is_edited(graph: Served, tmp_path: Path) -> None:
-    for name, (write, message) in BAD.items():
+    too_long = {"longer than the limit": (lambda to: upright(to, 17, 1), "video is '17 s', must be at most 16 s long")}
+    for name, (write, message) in (BAD | RATES | too_long).items():
         made = await make(graph, **edit(media(write(tmp_path)), sampling=ONE))
         assert made.state == FAILED, name
         error = from_status(made.error)

@@ -10,15 +10,17 @@ import pytest
 
 from kino.errors import FailedPreconditionError, InvalidArgumentError, KinoError, from_rpc_error, from_status
 from kino.footage import probe
-from kino.media import write_video
+from kino.media import LONG_VIDEOS, write_video
 from kino.sound import read_sound
 from kino.v1 import audio_pb2, generator_pb2, graph_pb2, graph_pb2_grpc, media_pb2
 from tests.kino.clips import greys, noise, write_pictures
+from tests.odd_videos import BAD, ODD, RATES
 from tests.services.conftest import Serve, Served
 
 SECOND = 48_000
 FEW = generator_pb2.Sampling(steps=2)
 SUCCEEDED = graph_pb2.GENERATION_STATE_SUCCEEDED
+RATES_HEARD = {name: (write, (4, 16, 32)) for name, (write, _) in RATES.items()}
 
 
 @pytest.fixture
@@ -153,18 +155,34 @@ async def test_what_cannot_be_made_is_refused_and_the_next_order_is_taken(
     assert (await make(graph, text_to_sound=words())).state == SUCCEEDED
 
 
-@pytest.mark.parametrize("what", ["one frame", "no video", "half a video"])
-async def test_a_video_that_gives_no_sound_fails_with_the_reason(graph: Served, tmp_path: Path, what: str) -> None:
-    video = clip(tmp_path, 1 if what == "one frame" else 20)
-    if what == "no video":
-        video.data = b"not a video at all"
-    if what == "half a video":
-        video.data = video.data[: len(video.data) // 2]
-    made = await make(graph, sound_for_video=graph_pb2.SoundForVideo(video=video, sampling=FEW))
-    error: KinoError = from_status(made.error)
-    assert isinstance(error, InvalidArgumentError)
-    assert "video is" in error.message
-    assert "must" in error.message
+async def heard(graph: Served, content: bytes) -> graph_pb2.Generation:
+    video = media_pb2.Media(media_type="video/mp4", data=content)
+    return await make(graph, sound_for_video=graph_pb2.SoundForVideo(video=video, seed=3, sampling=FEW))
+
+
+async def test_odd_videos_are_heard_for_as_long_as_they_last_and_keep_their_pictures(
+    graph: Served, tmp_path: Path
+) -> None:
+    for name, (write, (num_frames, height, width)) in (ODD | RATES_HEARD).items():
+        if num_frames == 1:
+            continue
+        content = write(tmp_path)
+        made = await heard(graph, content)
+        assert made.state == SUCCEEDED, (name, made.error)
+        film, before = graph.store.get(made.artifacts[0].media.uri), probe(content, LONG_VIDEOS)
+        after = probe(film, LONG_VIDEOS)
+        assert (after.num_frames, after.fps, after.num_tracks) == (num_frames, before.fps, 1), name
+        assert (after.height, after.width) in ((height, width), (before.height, before.width)), name
+        assert read_sound(film).shape == (2, round(before.duration_seconds * SECOND)), name
+
+
+async def test_a_video_that_gives_no_sound_fails_with_the_reason(graph: Served, tmp_path: Path) -> None:
+    for name, (write, message) in (BAD | {"one frame": (ODD["one frame"][0], "at least 2 frames")}).items():
+        made = await heard(graph, write(tmp_path))
+        error: KinoError = from_status(made.error)
+        assert isinstance(error, InvalidArgumentError), name
+        assert message in error.message, name
+        assert "must" in error.message, name
     assert (await make(graph, text_to_sound=words())).state == SUCCEEDED
 
 

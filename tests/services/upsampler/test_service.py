@@ -20,6 +20,7 @@ from kino.v1.upsampler_pb2 import UpsampleRequest, UpsampleResult, UpsamplerServ
 from kino.v1.upsampler_pb2_grpc import UpsamplerServiceStub
 from services.upsampler.engine import Task, UpsamplerEngine, Video
 from tests.kino.clips import noise
+from tests.odd_videos import BAD, ODD, RATES
 from tests.services.conftest import Serve, Served
 
 SMALL = Size(height=48, width=64)
@@ -106,6 +107,23 @@ async def test_the_part_says_what_it_accepts(served: Served) -> None:
     assert info.limits.height == IntRange(minimum=16, maximum=1920)
     assert info.limits.frames == IntRange(minimum=1, maximum=2048)
     assert info.limits.queue.maximum == 16
+
+
+async def test_odd_videos_are_enlarged_and_last_as_long(served: Served, tmp_path: Path) -> None:
+    for name, (write, (num_frames, _, _)) in ODD.items():
+        content = write(tmp_path)
+        media = Media(media_type="video/mp4", data=content)
+        answer = await result(served, UpsampleRequest(video=media, size=Size(height=64, width=64), steps=1))
+        made = VideoInfo(num_frames, probe(content).fps, 64, 64, "ffv1")
+        assert probe(answer.video.data) == made, name
+
+
+async def test_bad_videos_are_refused_with_the_reason(served: Served, tmp_path: Path) -> None:
+    for name, (write, message) in (BAD | RATES).items():
+        media = Media(media_type="video/mp4", data=write(tmp_path))
+        with pytest.raises(InvalidArgumentError, match=r"video.*must") as refused:
+            await events(served, UpsampleRequest(video=media, size=SMALL))
+        assert message in refused.value.message, name
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 40), (1080, 1920)])
