@@ -9,10 +9,10 @@ import pytest
 from kino.client import Kino, Pipeline
 from kino.footage import probe
 from kino.images import decode_image, encode_png
-from kino.media import write_video
+from kino.media import VideoInfo, write_video
 from kino.sound import read_sound
 from kino.soundtrack import mux
-from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, generator_pb2, graph_pb2, tae_pb2
+from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, tae_pb2, upsampler_pb2
 from tests.e2e.conftest import Finished, Served
 from tests.kino.clips import noise, tone
 
@@ -77,7 +77,7 @@ def test_the_editor_alone_does_what_the_graph_does(served: Served) -> None:
         assert client.tae.decode(film).shape == (24, 32, 32, 3)
 
 
-def test_a_pipeline_of_ones_own_makes_a_film_edits_it_and_gives_it_sound(served: Served) -> None:
+def test_a_pipeline_of_ones_own_makes_a_film_edits_it_gives_it_sound_and_enlarges_it(served: Served) -> None:
     pipeline = Pipeline()
     sampling = generator_pb2.Sampling(steps=2)
 
@@ -95,10 +95,13 @@ def test_a_pipeline_of_ones_own_makes_a_film_edits_it_and_gives_it_sound(served:
     decode = tae_pb2.TaeServiceDecodeRequest(frames=16, fps=16)
     video = pipeline.call("decode", decode, latents=edited["latents"])["video"]
     heard = pipeline.call("sound", audio_pb2.AudioServiceGenerateRequest(sampling=sampling), video=video)
-    film = pipeline.call("file", graph_pb2.ExportRequest(), video=video, sound=heard["sound"])
+    size = info_pb2.Size(height=96, width=64)
+    large = pipeline.call("upsample", upsampler_pb2.UpsampleRequest(size=size), video=video)["video"]
+    film = pipeline.call("file", graph_pb2.ExportRequest(), video=large, sound=heard["sound"])
     pipeline.output("film", film["media"])
     with Kino(served.graph) as client:
         made = client.generations.run(pipeline.spec())
         content = client.artifacts.download(made.artifacts[0].media.uri)
-    assert (probe(content).num_frames, read_sound(content).shape) == (16, (2, 48_000))
+    assert probe(content) == VideoInfo(16, Fraction(16), 96, 64, "h264", 1)
+    assert read_sound(content).shape == (2, 48_000)
     assert made.task == editor_pb2.EDIT_TASK_RECOLOUR
