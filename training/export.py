@@ -24,7 +24,7 @@ from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry
 from kino.weights import WeightsError
 from training.published import MODELS
 
-COMPONENTS = ("ul2", "byt5", "metaclip", "rewriter", "tae")
+COMPONENTS = ("ul2", "byt5", "metaclip", "t5", "rewriter", "tae")
 OPSET = 20
 _DTYPES = {"F32": onnx_ir.DataType.FLOAT, "BF16": onnx_ir.DataType.BFLOAT16}
 

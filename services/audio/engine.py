@@ -12,6 +12,7 @@ from torch import Tensor
 from kino import flow
 from kino.denoising import check
 from kino.devices import reserve
+from kino.exported import place
 from kino.footage import iter_frames
 from kino.limits import MAX_GUIDANCE, MAX_LINEAR_STEPS, MAX_STEPS
 from kino.loudness import normalise
@@ -100,12 +101,15 @@ class AudioEngine:
         preset: name of the row; one of random weights needs no registry.
         version: model version or alias of the generator in the registry, which names those of its parts.
         device: as torch names it.
+        runtime: of the text tower, as in `kino.exported.place`; the others compute by torch.
 
     Raises:
-        ValueError: as `open_network`, or the row has no parts of ours, or the registry not those that are named.
+        ValueError: as `open_network` and `place`, or the row has no parts of ours, or the registry not those named.
     """
 
-    def __init__(self, preset: str, version: str, registry: Registry, device: str = "cpu") -> None:
+    def __init__(
+        self, preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
+    ) -> None:
         vision, t5 = PRESETS[preset].vision, PRESETS[preset].t5
         if vision is None or t5 is None:
             raise ValueError(f"preset is {preset!r}, must be one whose vision encoder and text tower are ours")
@@ -120,7 +124,8 @@ class AudioEngine:
         digest = spaces.text.get(TEXT, "")
         tower, self.tower = open_part(TEXT, digest, self.manifest, registry, lambda _: Tower(t5))
         self.tokenizer = open_tokenizer(t5, tower, registry)
-        for network in (self.network, self.codec, self.vision, self.tower):
+        self.runtime = ", ".join(sorted({"torch", place(self.tower, tower, registry, runtime, device)}))
+        for network in (self.network, self.codec, self.vision):
             network.to(self.device)
 
     def generate(self, task: Task) -> Iterator[Stage]:

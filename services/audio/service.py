@@ -62,7 +62,9 @@ class AudioServicer(AudioServiceServicer):
         config = self.config
         self.store = await asyncio.to_thread(open_store, config.store)
         registry = Registry(config.models)
-        self.engine = await asyncio.to_thread(AudioEngine, config.preset, config.version, registry, config.device)
+        self.engine = await asyncio.to_thread(
+            AudioEngine, config.preset, config.version, registry, config.device, config.runtime
+        )
 
     async def stop(self) -> None:
         """End the worker thread."""
@@ -95,7 +97,7 @@ class AudioServicer(AudioServiceServicer):
 
     def _info(self) -> Info:
         manifest, preset = self.engine.manifest, self.engine.preset
-        info = description.part("audio", manifest, self.config.device)
+        info = description.part("audio", manifest, self.config.device, self.engine.runtime)
         info.limits.CopyFrom(sound_limits(preset.name))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info

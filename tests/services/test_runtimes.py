@@ -1,4 +1,4 @@
-"""The shipped networks by both runtimes: the same rows, sentences and pixels, in process and served."""
+"""The shipped networks by both runtimes: the same rows, sentences, pixels and sounds, in process and served."""
 
 from functools import cache
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from kino import wire
 from kino.exported import TOLERANCE
+from kino.prompts import encode_prompts
 from kino.registry import Registry
 from kino.v1.encoder_pb2 import EncodeRequest, EncoderServiceDescribeRequest
 from kino.v1.encoder_pb2_grpc import EncoderServiceStub
@@ -16,6 +17,7 @@ from kino.v1.rewriter_pb2_grpc import RewriterServiceStub
 from kino.v1.tae_pb2 import DECODE_OUTPUT_FRAMES, TaeServiceDecodeRequest, TaeServiceDescribeRequest
 from kino.v1.tae_pb2_grpc import TaeServiceStub
 from kino.v1.tensor_pb2 import DTYPE_UINT8
+from services.audio.engine import AudioEngine, Task
 from services.encoder.engine import EncoderEngine
 from services.rewriter.engine import RewriterEngine
 from services.tae.engine import TaeEngine
@@ -24,6 +26,7 @@ from tests.services.conftest import Serve
 MODELS = Path(__file__).parents[2] / "models"
 SENTENCE = 'FPS-16 a red ball bounces in a meadow, a sign says "GO", the camera pans left'
 WISHES = ["my cat zooming around in the snow!!", "surprise me", "two elephants on the moon at night"]
+HEARD = ["a ball hits the ground, wind", "a bell rings. Music: slow and sad.", "é " * 300]
 LATENTS = np.random.default_rng(0).standard_normal((16, 6, 2, 4), np.float32)
 ONNX = {"preset": "mini", "version": "mini", "models": MODELS, "runtime": "onnx"}
 
@@ -64,6 +67,22 @@ def test_the_tae_decodes_the_same_pixels_and_encodes_as_before() -> None:
     assert (ours != theirs).mean() < 1e-3
     for engine in (by_torch, by_onnx):
         assert np.array_equal(next(engine.encode(ours)), next(by_torch.encode(ours)))
+
+
+def test_the_words_of_a_sound_are_read_alike_and_it_sounds_alike() -> None:
+    rows, sounds = [], []
+    for runtime, computed_by in (("torch", "torch"), ("auto", "onnx, torch")):
+        engine = AudioEngine("mini", "mini", Registry(MODELS), runtime=runtime)
+        assert engine.runtime == computed_by
+        rows.append([encode_prompts(engine.tower, engine.tokenizer, [text])[0].detach() for text in HEARD])
+        *_, last = engine.generate(Task(24_000, 3, description=HEARD[0], steps=2))
+        assert last.made is not None
+        sounds.append(last.made.sound)
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(sounds[1], sounds[0], rtol=0, atol=1e-3)
+    assert np.abs(sounds[0]).max() > 0.01
 
 
 def test_without_a_wish_the_faster_runtime_is_taken() -> None:
