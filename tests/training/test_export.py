@@ -23,16 +23,8 @@ from training import export
 
 Exported = Callable[[str], Registry]
 NANO = PRESETS["nano"]
-
-
-def t5() -> Tower:
-    assert NANO.t5 is not None
-    return Tower(NANO.t5)
-
-
 BUILD: dict[str, Callable[[], Tower | LanguageModel | TAE]] = {
     "ul2": lambda: Tower(NANO.towers["ul2"]),
-    "t5": t5,
     "rewriter": lambda: LanguageModel(NANO.rewriter),
     "tae": lambda: TAE(NANO.tae),
 }
@@ -86,11 +78,9 @@ def greedy(logits: Tensor, seen: list[Tensor]) -> int:
     return int(logits.argmax())
 
 
-@pytest.mark.parametrize(
-    ("component", "count"), [*(("ul2", count) for count in (0, 1, 2, 17, 64)), *(("t5", count) for count in (1, 512))]
-)
-def test_a_tower_gives_the_same_rows_for_any_number_of_tokens(exported: Exported, component: str, count: int) -> None:
-    by_torch, by_onnx = both(exported(component), component)
+@pytest.mark.parametrize("count", [0, 1, 2, 17, 64])
+def test_a_tower_gives_the_same_rows_for_any_number_of_tokens(exported: Exported, count: int) -> None:
+    by_torch, by_onnx = both(exported("ul2"), "ul2")
     ids = torch.randint(259, (1, count), generator=torch.Generator().manual_seed(count))
     mask = torch.arange(count)[None] < max(count - 3, 1)
     rows = by_torch(ids, mask)
