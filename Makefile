@@ -53,9 +53,10 @@ cluster-up: $(STAMP) ## bring up a real Kubernetes on this machine, in a network
 cluster-down: $(STAMP) ## end it, and remove all but its programs and images
 	$(BIN)/python -m tests.cluster down
 
-cluster-test: cluster-up ## run the tests that need the cluster
+cluster-test: cluster-up ## [ONLY="install policy"]: run the tests that need the cluster, or some of their files
 	$(BIN)/python -m tests.cluster.images
-	nsenter --net=/run/netns/kino-cluster $(BIN)/pytest -q -m cluster tests/cluster
+	nsenter --net=/run/netns/kino-cluster $(BIN)/pytest -q -m cluster \
+		$(if $(ONLY),$(ONLY:%=tests/cluster/test_%.py),tests/cluster)
 
 test-models: $(STAMP) ## judge what the shipped weights make, through every service (minutes)
 	$(BIN)/pytest -q -m models

@@ -45,7 +45,7 @@ def open_network(
     """Return the manifest of a version, its preset, and its network with its weights, frozen, on the CPU.
 
     Args:
-        preset: name of the row that the version has to be of; a random preset is its own only version.
+        preset: name of the row that the version has to be of; of a random preset, its name is a version too.
         build: makes the network of a row; it has its settings as `config`.
 
     Raises:
@@ -55,7 +55,7 @@ def open_network(
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}, must be one of {', '.join(PRESETS)}")
-    manifest = find(component, preset if preset in RANDOM_PRESETS else version, registry)
+    manifest = find(component, version, registry)
     if manifest.preset != preset:
         raise ValueError(f"version is {version!r} of the preset {manifest.preset}, must be one of {preset}")
     row = PRESETS[preset]
@@ -78,7 +78,8 @@ def open_part(
     Raises:
         ValueError: the registry does not hold it.
     """
-    names = (reader.preset,) if reader.preset in RANDOM_PRESETS else registry.versions(component)
+    random = (reader.preset,) if reader.preset in RANDOM_PRESETS else ()
+    names = (*random, *registry.versions(component))
     for name in names:
         if find(component, name, registry).digest == digest:
             manifest, _, network = open_network(component, reader.preset, name, registry, build)

@@ -19,7 +19,7 @@ from kino.presets import PRESETS
 from kino.prompts import encode_prompts, open_tokenizer, with_frame_rate
 from kino.registry import Registry
 from kino.tokens import Tokenizer
-from kino.weights import RANDOM_PRESETS, find, open_network
+from kino.weights import find, open_network
 
 Rows = Mapping[str, NDArray[np.float32]]
 """Embeddings [n d] of one text, by tower."""
@@ -204,7 +204,7 @@ def check_picture(picture: Frames | None, is_read: bool) -> None:
 
 def _open(name: str, preset: str, version: str, registry: Registry) -> tuple[Manifest, OwnTower | AdoptedTower]:
     own = PRESETS[preset].towers
-    manifest = find(name, preset if preset in RANDOM_PRESETS else version, registry)
+    manifest = find(name, version, registry)
     if is_adopted(manifest):
         return manifest, open_tower(manifest, registry)
     if name not in own:

@@ -12,7 +12,7 @@ from kino.models.lm import LanguageModel, LmConfig
 from kino.models.rewriter import Drafter
 from kino.registry import Registry
 from kino.tokens import QUOTES, BpeTokenizer, ByteTokenizer, Tokenizer
-from kino.weights import RANDOM_PRESETS, find, open_network
+from kino.weights import find, open_network
 from services.rewriter.account import Rewriting, account
 from services.rewriter.captions import CaptionEngine
 from services.rewriter.person import about_person
@@ -40,7 +40,7 @@ def open_rewriter(
     preset: str, version: str, registry: Registry, device: str = "cpu", runtime: str = "auto"
 ) -> Rewriter:
     """The engine of a version: ours writes under a grammar, an adopted language model in words of its own."""
-    manifest = find("rewriter", preset if preset in RANDOM_PRESETS else version, registry)
+    manifest = find("rewriter", version, registry)
     if is_adopted(manifest):
         return CaptionEngine(manifest, registry, device, runtime)
     return RewriterEngine(preset, version, registry, device, runtime)

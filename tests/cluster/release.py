@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +27,34 @@ PASSWORD = "films"
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder of this machine that a pod of the release keeps its data in, which belongs to the pod's user."""
+    """A file system of this machine, in a file, that a pod of the release keeps its data in."""
 
     claim: str
     size: str
+    num_bytes: int
     user: int
 
     @property
     def folder(self) -> Path:
         """Where the data lies."""
         return HOME / "volumes" / self.claim
+
+    def make(self) -> None:
+        """Make it, for the pod's user. It is as large as it may become, and takes what is written."""
+        image = self.folder.with_suffix(".img")
+        self.folder.mkdir(parents=True)
+        with image.open("wb") as file:
+            file.truncate(self.num_bytes)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, self.folder], check=True)
+        shutil.rmtree(self.folder / "lost+found")
+        shutil.chown(self.folder, self.user, self.user)
+
+    def remove(self) -> None:
+        """Remove it with all that it holds."""
+        subprocess.run(["umount", self.folder], check=True)
+        self.folder.rmdir()
+        self.folder.with_suffix(".img").unlink()
 
     def manifest(self) -> dict[str, object]:
         """The volume, for this claim alone."""
@@ -52,15 +72,14 @@ class Volume:
         }
 
 
-OBJECTS = Volume("data-kino-minio-0", "10Gi", user=10001)
-LEDGER = Volume("data-kino-postgresql-0", "1Gi", user=999)
+OBJECTS = Volume("data-kino-minio-0", "10Gi", 4 << 30, user=10001)
+LEDGER = Volume("data-kino-postgresql-0", "1Gi", 1 << 30, user=999)
 
 
 def prepare() -> None:
     """Make what the chart asks for: the namespace, the secret, volumes."""
     for volume in (OBJECTS, LEDGER):
-        volume.folder.mkdir(parents=True)
-        shutil.chown(volume.folder, volume.user, volume.user)
+        volume.make()
     level = {"pod-security.kubernetes.io/enforce": "restricted"}
     objects: list[dict[str, object]] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": level}},
@@ -112,6 +131,27 @@ def outside() -> str:
     return f"{_address(NAME)}:7000"
 
 
+@contextmanager
+def hanging_store() -> Iterator[None]:
+    """The store answers nobody; it goes on when the block ends."""
+    pid = _process("minio", "server", "/data")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _process(*command: str) -> int:
+    """The process on this machine that runs a command."""
+    wanted = "\0".join(command).encode()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            if file.read_bytes().startswith(wanted):
+                return int(file.parent.name)
+    raise LookupError(f"nothing runs {' '.join(command)}")
+
+
 def store(prefix: str) -> str:
     """The URL of a place in the bucket of the release, by an address that pods and this process both reach."""
     return f"s3://kino/{prefix}?endpoint=http://{_address(f'{NAME}-minio')}:9000"
@@ -128,4 +168,4 @@ def clear() -> None:
     kubectl("delete", "namespace", NAMESPACE, "--wait", "--ignore-not-found", "--timeout=120s")
     for volume in (OBJECTS, LEDGER):
         kubectl("delete", "persistentvolume", volume.claim, "--wait", "--ignore-not-found")
-        shutil.rmtree(volume.folder)
+        volume.remove()

@@ -1,11 +1,22 @@
-"""Training jobs by the real training operator: two pods train, one of them is killed, and the weights are the same."""
+"""Training jobs by the real training operator: a killed pod and a store that hangs change nothing of the weights."""
 
 import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kino.registry import Registry
+from kino import cli
+from kino.client import Kino
+from kino.manifest import Manifest
+from kino.models.tae import TAE
+from kino.presets import PRESETS
+from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import open_store
+from kino.weights import save_state, seeded_init
 from tests.cluster import release
 from tests.cluster.place import KUBECONFIG
 from tests.cluster.tools import get, kubectl, until
@@ -13,19 +24,15 @@ from training import jobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 RECIPE = "tae_nano"
-MODELS = release.STORE.replace("/artifacts", "/models")
+AWAY_SECONDS = 20
 PLACE = ("--namespace", release.NAMESPACE, "--kubeconfig", str(KUBECONFIG))
-
-
-def store_of(name: str) -> str:
-    return release.STORE.replace("/artifacts", f"/{name}")
 
 
 def submit(name: str, *flags: str) -> None:
     """Submit a job of two pods that publishes the version of its own name."""
     image, secret = ("--image", "kino-train:0.2.0"), ("--secret", release.SECRET)
     size = ("--nodes", "2", "--cpus", "100m", "--memory", "3Gi")
-    told = ("--store", store_of(name), "--models", MODELS, "--publish", name)
+    told = ("--store", release.store(name), "--models", release.store("models"), "--publish", name)
     code = jobs.main(["submit", "--recipe", RECIPE, "--name", name, *image, *secret, *size, *told, *PLACE, *flags])
     assert code == jobs.OK
 
@@ -44,7 +51,7 @@ def until_ended(name: str) -> None:
 
 def weights(version: str) -> dict[str, str]:
     """Digests of the network that a job has published, by its files."""
-    digests = Registry(MODELS).resolve("tae", version).digests
+    digests = Registry(release.store("models")).resolve("tae", version).digests
     return {name: digest for name, digest in digests.items() if name != "card.md"}  # it names the version
 
 
@@ -54,11 +61,15 @@ def test_two_pods_train_publish_and_end_as_if_none_had_been_killed(
     submit("undisturbed")
     until_ended("undisturbed")
     submit("disturbed")
-    kill_worker_after_a_checkpoint("disturbed")
+    wait_for_a_checkpoint("disturbed")
+    kubectl("delete", "pod", "disturbed-worker-0", f"--namespace={release.NAMESPACE}", "--force", "--grace-period=0")
+    with release.hanging_store():
+        time.sleep(AWAY_SECONDS)
+    assert state("disturbed") != "Succeeded"
     until_ended("disturbed")
     assert weights("undisturbed") == weights("disturbed")
-    assert Registry(MODELS).resolve("tae", "candidate").version == "disturbed"
-    records = open_store(store_of("disturbed")).records
+    assert Registry(release.store("models")).resolve("tae", "candidate").version == "disturbed"
+    records = open_store(release.store("disturbed")).records
     assert {"runs/tae_nano/checkpoint", "runs/tae_nano/curves", "runs/tae_nano/metrics"} <= set(records.list("runs/"))
     capsys.readouterr()
     assert jobs.main(["list", *PLACE]) == jobs.OK
@@ -68,9 +79,54 @@ def test_two_pods_train_publish_and_end_as_if_none_had_been_killed(
     ]
 
 
-def kill_worker_after_a_checkpoint(name: str) -> None:
-    """Kill the second pod's program in the middle of the run."""
-    records = open_store(store_of(name)).records
+def wait_for_a_checkpoint(name: str) -> None:
+    """Return in the middle of a run."""
+    records = open_store(release.store(name)).records
     until(lambda: records.read(f"runs/{RECIPE}/checkpoint") is not None, 600, "the first checkpoint")
-    kubectl("delete", "pod", f"{name}-worker-0", f"--namespace={release.NAMESPACE}", "--force", "--grace-period=0")
-    assert state(name) != "Succeeded"
+
+
+@pytest.fixture
+def follows_production(installed: None) -> Iterator[None]:
+    """A TAE that serves what `production` stands for in the bucket, and looks every second."""
+    tell = ["--models", release.store("models"), "--version", "production", "--reload-seconds", "1"]
+    release.install({**release.TRIAL, "services": {"tae": {"args": tell}}})
+    yield
+    release.install(release.TRIAL)
+
+
+@pytest.fixture
+def trained(installed: None, tmp_path: Path) -> str:
+    """A version that a job has published, when production is another one, of random weights."""
+    registry = Registry(release.store("models"))
+    if "undisturbed" not in registry.versions("tae"):
+        submit("undisturbed")
+        until_ended("undisturbed")
+    tae = TAE(PRESETS["nano"].tae)
+    seeded_init(tae, seed=5)
+    save_state(tmp_path / WEIGHTS_FILE, tae.state_dict())
+    registry.publish(Manifest("tae", "untrained", "nano", asdict(tae.config)), {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
+    registry.set_alias("tae", "production", "untrained", None)
+    return "undisturbed"
+
+
+def test_a_promoted_version_is_served_without_a_restart_or_a_failed_call(
+    trained: str, follows_production: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((name, address),) = release.pods("tae").items()
+    registry = Registry(release.store("models"))
+    digests = [registry.resolve("tae", version).digest for version in ("untrained", trained)]
+    clip = np.random.default_rng(7).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    answers: list[str] = []
+
+    def ask() -> str:
+        with Kino(services={"tae": f"{address}:7000"}) as kino:
+            return kino.tae.encode(clip).space
+
+    answers.append(ask())
+    assert cli.main(["models", "promote", "tae", trained, "--models", release.store("models")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("tae production")
+    until(lambda: answers.append(ask()) or answers[-1] != answers[0], 120, "the promoted version")  # type: ignore[func-returns-value]
+    assert list(dict.fromkeys(answers)) == digests
+    (again,) = release.pods("tae")
+    found = get("pod", again, f"--namespace={release.NAMESPACE}")["status"]["containerStatuses"][0]
+    assert (again, found["restartCount"]) == (name, 0)

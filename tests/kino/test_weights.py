@@ -12,7 +12,7 @@ from kino.models.dit import DiT, DitConfig
 from kino.models.tae import TAE, TaeConfig
 from kino.models.text import Tower, TowerConfig
 from kino.presets import PRESETS, Preset
-from kino.registry import Registry
+from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import DamagedError, NotFoundError
 from kino.weights import WeightsError
 
@@ -230,13 +230,25 @@ def tae_of(preset: Preset) -> TAE:
 
 
 def test_a_network_is_opened_frozen_with_its_manifest_and_preset(registry: Registry) -> None:
-    manifest, preset, tae = weights.open_network("tae", "nano", "whatever", registry, tae_of)
+    manifest, preset, tae = weights.open_network("tae", "nano", "nano", registry, tae_of)
     assert (manifest, preset) == (weights.random_manifest("tae", "nano"), PRESETS["nano"])
     assert not tae.training
     assert not any(parameter.requires_grad for parameter in tae.parameters())
     expected = TAE(PRESETS["nano"].tae)
     weights.seeded_init(expected)
     assert weights_digest(tae) == weights_digest(expected)
+
+
+def test_a_random_preset_has_published_versions_too(registry: Registry, tmp_path: Path) -> None:
+    source = TAE(PRESETS["nano"].tae)
+    weights.seeded_init(source, seed=5)
+    weights.save_state(tmp_path / WEIGHTS_FILE, source.state_dict(), "float32")
+    manifest = Manifest("tae", "trained", "nano", asdict(source.config))
+    registry.publish(manifest, {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
+    _, _, tae = weights.open_network("tae", "nano", "trained", registry, tae_of)
+    assert weights_digest(tae) == weights_digest(source)
+    with pytest.raises(NotFoundError, match="other"):
+        weights.open_network("tae", "nano", "other", registry, tae_of)
 
 
 def test_a_published_network_is_opened_with_its_weights(registry: Registry) -> None:

@@ -91,7 +91,7 @@ async def test_cancelling_ends_the_model_within_a_token(serve: Serve, models: Pa
 
 def test_an_engine_is_chosen_by_the_version(models: Path) -> None:
     assert isinstance(open_rewriter("mini", "caption", Registry(models)), CaptionEngine)
-    own = open_rewriter("nano", "caption", Registry(models))
+    own = open_rewriter("nano", "nano", Registry(models))
     assert isinstance(own, RewriterEngine)
     assert [step.source for step in own.steps("a red cat", 0) if step] == ["grammar"]
 
