@@ -17,6 +17,7 @@ ENDED = (
 )
 OnChange = Callable[[Generation], None]
 _PAUSE_SECONDS = 0.5
+_QUIET_SECONDS = 5.0  # a stream that lasted longer was open, though it told nothing
 
 
 class AsyncGenerations:
@@ -66,19 +67,21 @@ class AsyncGenerations:
     async def watch(self, id: str, *, after_sequence: int = 0) -> AsyncIterator[Generation]:
         """Yield the generation after each change, until it has ended; a broken stream is taken up where it broke."""
         stub = await self._stub()
-        seen, heard, state = after_sequence, None, None
+        seen, state, broken = after_sequence, None, None
         while True:
             request = graph_pb2.WatchGenerationRequest(id=id, after_sequence=seen)
+            began = time.monotonic()
             try:
                 with typed_errors():
                     async for response in stub.WatchGeneration(request):
-                        seen, state = response.generation.sequence, response.generation.state
-                        heard = time.monotonic()
+                        seen, state, broken = response.generation.sequence, response.generation.state, None
                         yield response.generation
                 if state is None or state in ENDED:
                     return
-            except UnavailableError:
-                if heard is None or time.monotonic() - heard > self._patience_seconds:
+            except (UnavailableError, CallCancelledError):
+                now = time.monotonic()
+                broken = now if broken is None or now - began > _QUIET_SECONDS else broken
+                if state is None or now - broken > self._patience_seconds:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
 

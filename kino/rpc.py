@@ -29,7 +29,7 @@ _SERVER_OPTIONS = [
     *_LIMITS,
     ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a second worker
     ("grpc.max_connection_age_ms", _CONNECTION_SECONDS * 1000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 500),
+    ("grpc.http2.max_ping_strikes", 0),  # a stream may be quiet for minutes, and clients make sure that it is alive
 ]
 # Every call may be repeated: creating carries an idempotency key, the rest computes or reads.
 _RETRIES = {

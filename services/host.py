@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kino.rpc import Server
 from kino.telemetry import Tracing
 from services.reload import Reloading
-from services.service import NAMES, Service, ServiceConfig, load
+from services.service import NAMES, Drains, Service, ServiceConfig, load
 
 if TYPE_CHECKING:
     from services.graph.app import RayGraph
@@ -90,6 +90,9 @@ class Host:
         await asyncio.gather(*self._following, return_exceptions=True)
         if self._ray is not None:
             await self._ray.stop()
+        for service in self._loaded:
+            if isinstance(service, Drains):
+                service.drain()
         while self._running:
             server, service = self._running.pop()
             await server.stop(self.plan.drain_seconds)

@@ -12,7 +12,7 @@ from typing import Any
 
 from kino.registry import Registry
 from kino.store import NotFoundError, StoreUnavailableError
-from services.service import Service, ServiceConfig
+from services.service import Drains, Service, ServiceConfig
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "encoder": ("ul2", "byt5", "metaclip", "towers"),
@@ -50,6 +50,12 @@ class Reloading:
         """Let go of every servicer that is left."""
         for held in (*self._leaving, self._held):
             await held.service.stop()
+
+    def drain(self) -> None:
+        """End the calls that wait, of every servicer that has such."""
+        for held in (*self._leaving, self._held):
+            if isinstance(held.service, Drains):
+                held.service.drain()
 
     async def follow(self, seconds: float) -> None:
         """Replace the servicer whenever what its version or alias stands for has changed; look so often, for ever.

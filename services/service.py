@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 
@@ -32,11 +32,11 @@ class ServiceConfig:
 
     Args:
         preset: name of a row of `kino.presets`.
-        version: model version or alias in the registry. A preset of random weights ignores it.
+        version: model version or alias in the registry; the name of a preset of random weights is one too.
         store: URL of the artifact store, shared by all services of one graph.
         models: place of the model registry, a folder or an `s3://` URL.
         device: where the networks compute, for example "cpu" or "cuda:0".
-        runtime: by what the rewriter, the towers and the TAE's decoder compute, one of `RUNTIMES`.
+        runtime: by what the rewriter, the text towers and the TAE's decoder compute, one of `RUNTIMES`.
         execution: how published text encoders and transformers compute.
         tiled: whether published autoencoders compute pictures in tiles.
         queue: calls that may wait for the device before further ones are refused, at least 0.
@@ -67,6 +67,14 @@ class ServiceConfig:
     endpoint: str = ""
     endpoint_model: str = ""
     endpoint_seconds: float = 20.0
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """A servicer some of whose calls only wait."""
+
+    def drain(self) -> None:
+        """End the calls that wait with UNAVAILABLE, for the process is about to end."""
 
 
 class Service(Protocol):

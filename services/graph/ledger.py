@@ -21,7 +21,13 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from kino.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from kino.v1 import graph_pb2
 from services.graph.database import (
     LOSABLE,
@@ -79,6 +85,7 @@ class Ledger:
         self._engine = engine
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
         self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._closing = False
 
     @classmethod
     async def open(cls, url: str, patience_seconds: float = 120.0) -> "Ledger":
@@ -254,6 +261,12 @@ class Ledger:
         self._tell(id)
         return done
 
+    def end_watches(self) -> None:
+        """Let every watch end with `UnavailableError`, those too that begin now; first it tells what is new."""
+        self._closing = True
+        for id in self._watchers:
+            self._tell(id)
+
     async def watch(self, id: str, after_sequence: int = 0) -> AsyncGenerator[graph_pb2.Generation]:
         """Yield the generation whenever it is newer than what was yielded before, until it has ended."""
         event = asyncio.Event()
@@ -267,6 +280,8 @@ class Ledger:
                     yield generation
                 if generation.state in ENDED:
                     return
+                if self._closing:
+                    raise UnavailableError("this graph is about to end: watch again")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), _POLL_SECONDS)
         finally:

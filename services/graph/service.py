@@ -86,6 +86,10 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         await self._parts.close()
         await self._ledger.close()
 
+    def drain(self) -> None:
+        """End every watch, so that who watches asks another graph, or this one's successor."""
+        self._ledger.end_watches()
+
     async def Describe(
         self, request: graph_pb2.GraphServiceDescribeRequest, context: Any
     ) -> graph_pb2.GraphServiceDescribeResponse:

@@ -117,6 +117,7 @@ async def test_a_broken_watch_goes_on_after_the_last_change_it_saw(graph: Graph)
         Generation(id="g", sequence=4, state=GENERATION_STATE_RUNNING),
         UnavailableError("the graph restarts"),
         UnavailableError("it still does"),
+        CallCancelledError("its server ended with calls under way"),
         Generation(id="g", sequence=5, state=GENERATION_STATE_RUNNING),
         None,
         Generation(id="g", sequence=7, state=GENERATION_STATE_SUCCEEDED),

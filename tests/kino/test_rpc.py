@@ -173,3 +173,10 @@ async def test_a_channel_by_tls_trusts_the_authorities_of_a_file(
 async def test_an_address_that_names_no_server_is_refused(address: str) -> None:
     with pytest.raises(errors.InvalidArgumentError, match=r"address is '.*', must be host:port, or https://host"):
         rpc.channel(address)
+
+
+async def test_a_stream_that_is_quiet_while_its_client_asks_whether_it_lives(rig: Rig) -> None:
+    options = [("grpc.keepalive_time_ms", 1_000), ("grpc.http2.max_pings_without_data", 0)]
+    async with grpc.aio.insecure_channel(rig.address, options=options) as channel:
+        stub: Any = rewriter_pb2_grpc.RewriterServiceStub(channel)
+        assert (await stub.Rewrite(rewriter_pb2.RewriteRequest(prompt="sleep 5"))).prompt == "sleep 5"

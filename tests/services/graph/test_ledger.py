@@ -5,7 +5,13 @@ import psycopg
 import pytest
 from google.rpc import status_pb2
 
-from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from kino.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from kino.v1 import graph_pb2
 from services.graph.ledger import Ledger
 from services.graph.rows import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Order
@@ -223,6 +229,21 @@ async def test_a_watch_sees_what_another_process_wrote(ledger: Ledger, ledger_ur
         assert (await asyncio.wait_for(anext(changes), 5)).state == CANCELLED
     finally:
         await other.close()
+
+
+async def test_watches_end_when_the_graph_is_about_to(ledger: Ledger) -> None:
+    created = await ledger.create(order(), 8)
+    changes = ledger.watch(created.id)
+    assert await anext(changes) == created
+    waiting = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    ledger.end_watches()
+    with pytest.raises(UnavailableError, match="this graph is about to end: watch again"):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(UnavailableError):
+        [change async for change in ledger.watch(created.id, created.sequence)]
+    await ledger.cancel(created.id)
+    assert [change.state async for change in ledger.watch(created.id)] == [CANCELLED]  # what is over is told
 
 
 @pytest.mark.parametrize(
