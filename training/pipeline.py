@@ -8,6 +8,7 @@ from what is there. What it was asked for, and why a stage failed, lie in the re
 """
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from kubernetes.client.exceptions import ApiException
 
 from kino.records import ConflictError
 from kino.registry import Registry
-from kino.store import DamagedError, NotFoundError, Store, open_store
+from kino.store import DamagedError, NotFoundError, Store, StoreUnavailableError, open_store
 from training.job import PIPELINE_LABEL, Job, pytorch_job
 from training.plan import Stage, plan, published
 from training.recipes import RECIPES, stages
@@ -27,7 +28,9 @@ from training.run_store import RunStore
 
 DONE, RUNNING, FAILED, READY, WAITING = "done", "running", "failed", "ready", "waiting"
 _GONE_SECONDS = 60.0
+_AWAY_SECONDS = 900.0
 _REASON_LENGTH = 2000
+logger = logging.getLogger("training")
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Runner:
         """
         before: dict[Stage, State] = {}
         while True:
-            found = self.look()
+            found = self._look_patiently(poll_seconds)
             for stage, state in found.items():
                 if before.get(stage) != state and state.word != WAITING:
                     tell(stage, state)
@@ -118,6 +121,18 @@ class Runner:
             room = parallel - words.count(RUNNING)
             for stage in [stage for stage, state in found.items() if state.word == READY][: max(room, 0)]:
                 self._start(stage)
+            time.sleep(poll_seconds)
+
+    def _look_patiently(self, poll_seconds: float) -> dict[Stage, State]:
+        """Look at the stages; an API server or a store that does not answer is asked again for a quarter of an hour."""
+        until = time.monotonic() + _AWAY_SECONDS
+        while True:
+            try:
+                return self.look()
+            except (RuntimeError, TimeoutError, StoreUnavailableError) as error:
+                if _is_refusal(error) or time.monotonic() > until:
+                    raise
+                logger.warning("the cluster does not answer: %s", error)
             time.sleep(poll_seconds)
 
     def forgive(self) -> None:
@@ -227,3 +242,9 @@ def _told(message: str) -> str:
 
 def _record(name: str, what: str) -> str:
     return f"pipelines/{name}/{what}"
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether an API server said no, which it would say again: the SDK wraps its answer."""
+    cause = error.__context__
+    return isinstance(cause, ApiException) and (cause.status or 0) < 500

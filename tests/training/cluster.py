@@ -9,13 +9,14 @@ from typing import Any
 class Api(ThreadingHTTPServer):
     """The few paths of a Kubernetes API server that the SDK asks for; `objects` is what it holds, by path.
 
-    `created` is called with every object that is posted.
+    `created` is called with every object that is posted; `lost` readings more are answered with an error of its own.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, Any] = {}
         self.refusal: tuple[int, str] | None = None
+        self.lost = 0
         self.created: Callable[[Any], None] = lambda body: None
 
 
@@ -31,6 +32,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
+        if self.server.lost:
+            self.server.lost -= 1
+            self.answer(503, {"message": "etcdserver: leader changed"})
+            return
         path = self.path.partition("?")[0]
         if path in self.server.objects:
             self.answer(200, self.server.objects[path])

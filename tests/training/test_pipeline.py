@@ -116,6 +116,21 @@ def test_a_failed_stage_stops_the_pipeline_with_its_reason_and_resuming_goes_on_
     assert operator.created == [*ORDER[:4], *ORDER[3:]]
 
 
+def test_an_api_server_that_is_away_for_a_while_ends_nothing(
+    api: Api, operator: Operator, submit: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended_well, begun = operator.run, []
+
+    def run(body: Any) -> None:
+        ended_well(body)
+        begun.append(body)
+        api.lost = 3 if len(begun) == 2 else 0
+
+    api.created = run
+    assert jobs.main(submit) == jobs.OK
+    assert operator.created == ORDER
+
+
 def test_what_others_have_left_in_the_store_is_not_made_again(operator: Operator, submit: list[str]) -> None:
     for name in ("tae_nano", "dit_nano_images"):
         operator.leave(name)
