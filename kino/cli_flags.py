@@ -58,6 +58,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="", help="float32, bfloat16 or float16, to compute in (as it was imported)")
     add("--weights", default="", help="int8 or float8, as python -m services takes it")
     add("--offload", default="", help="networks or layers, as python -m services takes it")
+    add("--tiled", action="store_true", help="decode pictures in tiles, as python -m services takes it")
     add("--device", default="cpu", help="where each service computes (%(default)s)")
     add("--device-memory", type=float, metavar="GIB", help="of each service's device (what this one has left)")
     parser.set_defaults(command="cli_plan:plan")

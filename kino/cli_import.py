@@ -7,13 +7,14 @@ from typing import Any
 from kino import adapter_requests, bounds, cli_adapters
 from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
-from kino.families import DIT, DTYPES, TAE, Settings, imported
+from kino.families import AUDIO, DIT, DTYPES, TAE, TOWERS, Settings, imported
 from kino.family import IMAGE_TO_VIDEO, IMAGES
 from kino.limits import Defaults, limits_of
+from kino.manifest import Manifest
 from kino.registry import Registry, VersionExistsError, models_folder
 from kino.v1.graph_pb2 import GenerationSpec, ImageToVideo, TextToImage, TextToVideo
 
-_SERVICES = {"towers": "encoder", DIT: "generator", TAE: "tae"}
+_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae", AUDIO: "audio"}
 
 
 async def take(given: argparse.Namespace) -> int:
@@ -75,11 +76,7 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
     product = getattr(spec, kind)
     if not isinstance(product, TextToVideo | TextToImage | ImageToVideo):
         raise InvalidArgumentError("--model", name, "left out where a film is of a person")
-    try:
-        manifest = imported(name, _registry(models))
-        settings = Settings.of(manifest)
-    except STORE_ERRORS as error:
-        raise InvalidArgumentError("--model", name, "an imported model", message=f"--model {name}: {error}") from None
+    manifest, settings = _imported(name, models)
     assert settings.clips is not None
     assert settings.sampling is not None
     defaults = Defaults(settings.sampling.steps, None, settings.sampling.guidance)
@@ -94,6 +91,20 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
         raise InvalidArgumentError("--image", "", "given: the model begins with a picture")
     else:
         bounds.check_made(product, f"spec.{kind}", *limits)
+
+
+def services_of(name: str, models: str | None) -> tuple[str, ...]:
+    """Return the services that an imported model is served by; raises `InvalidArgumentError` where there is none."""
+    _, settings = _imported(name, models)
+    return tuple(name for component, name in _SERVICES.items() if component != AUDIO or settings.sound is not None)
+
+
+def _imported(name: str, models: str | None) -> tuple[Manifest, Settings]:
+    try:
+        manifest = imported(name, _registry(models))
+        return manifest, Settings.of(manifest)
+    except STORE_ERRORS as error:
+        raise InvalidArgumentError("--model", name, "an imported model", message=f"--model {name}: {error}") from None
 
 
 def _registry(models: str | None) -> Registry:

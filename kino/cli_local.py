@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kino.cli_import import services_of
 from kino.errors import InternalError, ResourceExhaustedError, UnavailableError, as_kino_error
 
 T = TypeVar("T")
@@ -67,10 +68,14 @@ async def local_services(
 
 
 def flags_of(preset: str | None, models: str | None, data: str | None, model: str | None = None) -> list[str]:
-    """Return the flags of `python -m services` for those of a command that were given."""
+    """Return the flags of `python -m services` for those of a command that were given.
+
+    Raises:
+        InvalidArgumentError: there is no such imported model.
+    """
     given = {"--preset": preset, "--models": models, "--data": data}
     flags = [text for flag, value in given.items() if value is not None for text in (flag, value)]
-    versions = () if model is None else (f"{name}={model}" for name in ("encoder", "generator", "tae"))
+    versions = () if model is None else (f"{name}={model}" for name in services_of(model, models))
     return flags + [text for version in versions for text in ("--version", version)]
 
 

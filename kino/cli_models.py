@@ -120,11 +120,7 @@ def _unneeded(registry: Registry, keep: int) -> list[Manifest]:
         stays = component == ADAPTER
         kept += [manifest for manifest in manifests if stays or manifest in newest or manifest.version in named]
     bases = [manifest for manifests in found.values() for manifest in manifests if manifest.digest in _bases(kept)]
-    needed = _bases(kept) | {
-        digest
-        for manifest in (*kept, *bases)
-        for digest in (manifest.spaces.latent, manifest.spaces.vision, *manifest.spaces.text.values())
-    }
+    needed = _bases(kept) | {digest for manifest in (*kept, *bases) for digest in manifest.spaces.digests}
     return [
         manifest
         for manifests in found.values()

@@ -35,6 +35,7 @@ async def plan(given: argparse.Namespace) -> int:
             steps=given.steps,
             dtype=given.dtype,
             execution=Execution(given.weights, given.offload),
+            tiled=given.tiled,
             device=given.device,
             device_bytes=None if given.device_memory is None else int(given.device_memory * _GIB),
         )
@@ -44,7 +45,7 @@ async def plan(given: argparse.Namespace) -> int:
     large = [need for need in made.needs if need.device > made.device_bytes]
     if large:
         told = ", ".join(f"the {need.service} takes {_gib(need.device)}" for need in large)
-        less = "--dtype bfloat16, --weights int8 and --offload layers take less"
+        less = "--dtype bfloat16, --weights int8, --offload layers and --tiled take less"
         raise FailedPreconditionError(
             f"{given.name} does not fit: {told}, {made.device} has {_gib(made.device_bytes)}; {less}"
         )

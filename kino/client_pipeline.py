@@ -22,6 +22,7 @@ Request = (
     | tae_pb2.TaeServiceEncodeRequest
     | tae_pb2.TaeServiceDecodeRequest
     | audio_pb2.AudioServiceGenerateRequest
+    | audio_pb2.AudioServiceDecodeRequest
     | editor_pb2.InterpretRequest
     | editor_pb2.EditRequest
     | personalizer_pb2.IdentifyRequest

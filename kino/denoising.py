@@ -23,6 +23,7 @@ class State(NamedTuple):
     """The sample after a finished step: its number from 1, how many there are, x_t float32 [c t h w].
 
     The history is what a solver of several steps keeps of those before, shaped as the sample; others keep nothing.
+    Where a video comes with its sound, that of the sample is [c t m], and behind it those of the history.
     A run resumes from it bit for bit unless it says otherwise.
     """
 
@@ -31,6 +32,7 @@ class State(NamedTuple):
     x_t: NDArray[np.float32]
     history: tuple[NDArray[np.float32], ...] = ()
     resumes: bool = True
+    sound: tuple[NDArray[np.float32], ...] = ()
 
 
 class Schedule(NamedTuple):
@@ -72,6 +74,8 @@ def beginning(start: State | None, seed: int, steps: int, channels: int, grid: G
     check("resume_from.step", start.step, 1, steps - 1)
     if start.history:
         raise ValueError(f"resume_from.history is of {len(start.history)} tensors, must be of none for this solver")
+    if start.sound:
+        raise ValueError(f"resume_from.sound is of {len(start.sound)} tensors, must be of none: it makes no sound")
     check_floats("resume_from.x_t", start.x_t, shape)
     return start
 

@@ -9,24 +9,34 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from kino import family_clips
-from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO, Family, Sampling, Tower, patches, patches_and_whole
+from kino.family import (
+    IMAGE_TO_VIDEO,
+    IMAGES,
+    SOUND,
+    TEXT_TO_VIDEO,
+    Family,
+    Sampling,
+    Tower,
+    patches,
+    patches_and_whole,
+)
 from kino.family_clips import Config
 from kino.manifest import Manifest
 from kino.registry import Registry
-from kino.shapes import Clips
+from kino.shapes import Clips, SoundLatents
 from kino.store import NotFoundError
 
 FORMAT = "diffusers"
 """What the config of a version says under "format" that came from a pipeline folder."""
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Types of numbers that weights may be stored in, as safetensors names them, and as torch does."""
-TOWERS, DIT, TAE = "towers", "dit", "tae"
-"""The components that a pipeline is published as: its text encoders, its transformers, its autoencoder."""
+TOWERS, DIT, TAE, AUDIO = "towers", "dit", "tae", "audio"
+"""Components that a pipeline is published as: text encoders, transformers, autoencoder, and what decodes sound."""
 
 TOKENIZERS = (
-    "ByT5Tokenizer", "CLIPTokenizer", "CLIPTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast",
-    "PreTrainedTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast", "T5Tokenizer", "T5TokenizerFast",
-    "TokenizersBackend",
+    "ByT5Tokenizer", "CLIPTokenizer", "CLIPTokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer",
+    "LlamaTokenizerFast", "PreTrainedTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast", "T5Tokenizer",
+    "T5TokenizerFast", "TokenizersBackend",
 )  # fmt: skip
 IMAGE_PROCESSORS = (
     "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "SiglipImageProcessor",
@@ -36,6 +46,8 @@ SCHEDULERS = (
     "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
     "UniPCMultistepScheduler",
 )  # fmt: skip
+BESIDE = {"LTX2TextConnectors": "ltx2", "LTX2Vocoder": "ltx2", "LTX2VocoderWithBWE": "ltx2"}
+"""Classes that `diffusers` keeps beside a pipeline, by the name of whose folder an index calls them."""
 GUIDERS = ("ClassifierFreeGuidance",)
 PLAIN = {
     "scheduler": (SCHEDULERS, "scheduler_config.json"),
@@ -57,6 +69,7 @@ class Settings:
         pipeline: settings of the pipeline that the family reads.
         clips, sampling: None for text encoders; an autoencoder has no sampling.
         abilities: what the pipeline can do; only transformers say so.
+        sound: the latents of the sound of its videos, where they come with one.
     """
 
     parts: Mapping[str, str]
@@ -66,10 +79,14 @@ class Settings:
     clips: Clips | None = None
     sampling: Sampling | None = None
     abilities: tuple[str, ...] = ()
+    sound: SoundLatents | None = None
 
     def as_config(self) -> dict[str, Any]:
-        """The config of a manifest."""
-        return {"format": FORMAT, **asdict(self)}
+        """The config of a manifest, which says nothing of sound where there is none."""
+        values = asdict(self)
+        if self.sound is None:
+            del values["sound"]
+        return {"format": FORMAT, **values}
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -86,6 +103,7 @@ class Settings:
             values["clips"] = None if values["clips"] is None else Clips.from_dict(values["clips"])
             values["sampling"] = None if values["sampling"] is None else Sampling(**values["sampling"])
             values["abilities"] = tuple(values["abilities"])
+            values["sound"] = SoundLatents(**values["sound"]) if "sound" in values else None
             return cls(**values)
         except (AttributeError, KeyError, TypeError) as error:
             told = f"{manifest.component}/{manifest.version}"
@@ -165,6 +183,22 @@ FAMILIES: dict[str, Family] = {
         {"t5": Tower("text_encoder", 128)},
         family_clips.ltx,
         lambda configs: Sampling(50, 3.0),
+    ),
+    "ltx2": Family(
+        {"LTX2Pipeline": (TEXT_TO_VIDEO, SOUND)},
+        {
+            TOWERS: {"text_encoder": ("Gemma3ForConditionalGeneration",), "connectors": ("LTX2TextConnectors",)},
+            DIT: {"transformer": ("LTX2VideoTransformer3DModel",)},
+            TAE: {"vae": ("AutoencoderKLLTX2Video",)},
+            AUDIO: {"audio_vae": ("AutoencoderKLLTX2Audio",), "vocoder": ("LTX2Vocoder", "LTX2VocoderWithBWE")},
+        },
+        {
+            "gemma": Tower("connectors", 1024, family_clips.ltx2_width("video")),
+            "gemma-sound": Tower("connectors", 1024, family_clips.ltx2_width("audio")),
+        },
+        family_clips.ltx2,
+        lambda configs: Sampling(30, 3.0),
+        sound=family_clips.ltx2_sound,
     ),
     "hunyuan": Family(
         {"HunyuanVideoPipeline": (TEXT_TO_VIDEO, IMAGES)},

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kino.family_clips import Config, Configs
-from kino.shapes import Clips
+from kino.shapes import Clips, SoundLatents
 
 TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND = "text to video", "image to video", "images", "sound"
 ABILITIES = (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND)
@@ -23,18 +23,25 @@ def patches_and_whole(config: Config) -> int:
     return 1 + patches(config)
 
 
+def width(config: Config) -> int:
+    """Numbers of a row of an encoder of text or of pictures."""
+    found: int = next(config[key] for key in _WIDTHS if key in config)
+    return found
+
+
 @dataclass(frozen=True)
 class Tower:
-    """An encoder of a pipeline: its part, and the rows of a text at most, or what tells them from its settings."""
+    """An encoder of a pipeline: its part, how many rows a text has at most, and how wide they are."""
 
     part: str
     rows: int | Callable[[Config], int]
+    width: Callable[[Config], int] = width
 
     def shape(self, configs: Configs) -> tuple[int, int]:
         """Most rows and their width."""
         config = configs[self.part].get("text_config", configs[self.part])
         rows = self.rows if isinstance(self.rows, int) else self.rows(config)
-        return rows, next(config[key] for key in _WIDTHS if key in config)
+        return rows, self.width(config)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Family:
         read: settings of the pipeline that change what is computed.
         clips: the clips it makes, from the settings of its parts; raises `ValueError` for a variant that is not served.
         sampling: as `clips`.
+        sound: the latents of the sound of its videos, from the settings of its parts; None where they come without.
         unites: setting of the pipeline under which it can do whatever any of the classes can.
     """
 
@@ -68,6 +76,7 @@ class Family:
     optional: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     unites: str = ""
+    sound: Callable[[Configs], SoundLatents] | None = None
 
     def abilities(self, pipeline: str, settings: Config) -> tuple[str, ...]:
         """What a pipeline of a class and of these settings can do."""

@@ -1,10 +1,11 @@
 """The clips that published models make, from the settings of their parts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from kino.shapes import Clips
+from kino.shapes import Clips, SoundLatents
 
 Config = Mapping[str, Any]
 Configs = Mapping[str, Config]
@@ -49,6 +50,37 @@ def ltx(configs: Configs) -> Clips:
     spatial = vae["spatial_compression_ratio"] or vae["patch_size"] * 2**halvings
     lattice = (temporal, spatial, spatial * transformer["patch_size"])
     return _causal(vae["latent_channels"], lattice, (161, 512, 704, 25), (257, 1280, 1280 * 736))
+
+
+def ltx2(configs: Configs) -> Clips:
+    """512 x 768 at 24 frames per second."""
+    for name in ("video", "audio"):
+        key = f"{name}_connector_num_learnable_registers"
+        if not configs["connectors"].get(key):
+            raise ValueError(
+                f"{key} of connectors/config.json is missing, must be there: it takes the place of padding"
+            )
+    plain = ltx(configs)
+    return replace(plain, frames=121, height=512, width=768, fps=24)
+
+
+def ltx2_sound(configs: Configs) -> SoundLatents:
+    """Mel spectrograms, a fourth as long and as wide."""
+    vae = configs["audio_vae"]
+    ratio = 4  # both ways (Lightricks/LTX-2, ltx_core: LATENT_DOWNSAMPLE_FACTOR)
+    per_second = vae["sample_rate"] / vae["mel_hop_length"] / ratio
+    return SoundLatents(vae["latent_channels"], vae["mel_bins"] // ratio, per_second)
+
+
+def ltx2_width(kind: str) -> Callable[[Config], int]:
+    """Numbers of a row of what connects texts with the pictures, "video", or the sound, "audio"."""
+
+    def width(config: Config) -> int:
+        heads: int = config[f"{kind}_connector_num_attention_heads"]
+        size: int = config[f"{kind}_connector_attention_head_dim"]
+        return heads * size
+
+    return width
 
 
 def hunyuan(configs: Configs) -> Clips:

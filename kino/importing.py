@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kino import parts
-from kino.families import DIT, TAE, TOWERS, Settings
+from kino.families import AUDIO, DIT, TAE, TOWERS, Settings
 from kino.family_clips import Configs
 from kino.manifest import Manifest, Spaces
 from kino.pipelines import Part, Pipeline, read_pipeline
@@ -65,19 +65,25 @@ def import_pipeline(folder: Path, registry: Registry, name: str = "", dtype: str
     is_new: dict[str, bool] = {}
     texts = {tower: entry.shape(configs) for tower, entry in row.towers.items() if entry.part in configs}
     clips, sampling = row.clips(configs), row.sampling(configs)
+    sound = None if row.sound is None else row.sound(configs)
     spaces = Spaces()
-    for component in (TOWERS, TAE, DIT):
+    for component in (TOWERS, TAE, AUDIO, DIT):
+        if component not in row.parts:
+            continue
         members = _members(pipeline, component)
         settings = Settings({part.name: part.kind for part in members}, dtype or _stored(members))
         if component == TOWERS:
             settings = replace(settings, texts=texts, pipeline=pipeline.settings)
         elif component == TAE:
             settings = replace(settings, clips=clips)
+        elif component == AUDIO:
+            settings = replace(settings, sound=sound)
         else:
             digests = dict.fromkeys(texts, versions[TOWERS].digest)
-            spaces = Spaces(latent=versions[TAE].digest, text=digests)
+            heard = versions[AUDIO].digest if AUDIO in versions else ""
+            spaces = Spaces(latent=versions[TAE].digest, text=digests, sound=heard)
             settings = replace(settings, texts=texts, pipeline=pipeline.settings, clips=clips, sampling=sampling)
-            settings = replace(settings, abilities=pipeline.abilities)
+            settings = replace(settings, abilities=pipeline.abilities, sound=sound)
         count = sum(parameters[part.name] for part in members if part.name in parameters)
         manifest = Manifest(
             component=component,

@@ -20,11 +20,18 @@ class Spaces:
         latent: digest of the TAE, or for sound of the codec; empty where no latents are read.
         text: digest of each text tower, by its name.
         vision: digest of the vision encoder; empty where no frames are seen.
+        sound: digest of what decodes the sound of its videos; empty where they come without.
     """
 
     latent: str = ""
     text: Mapping[str, str] = field(default_factory=dict)
     vision: str = ""
+    sound: str = ""
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All of them, empty ones too."""
+        return self.latent, self.vision, self.sound, *self.text.values()
 
 
 @dataclass(frozen=True)
@@ -117,13 +124,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the manifest that a file holds; one from before lineage was written says nothing of it.
+        """Return the manifest that a file holds; one from before lineage or sound was written says nothing of it.
 
         Raises:
             ValueError: it is no JSON, or lacks a field, has one too many or one of another type.
         """
         values = _checked(cls, _with_lineage(json.loads(text)), "manifest")
-        values["spaces"] = Spaces(**_checked(Spaces, values["spaces"], "spaces"))
+        values["spaces"] = Spaces(**_checked(Spaces, {"sound": "", **values["spaces"]}, "spaces"))
         values["parent"] = Parent(**_checked(Parent, values["parent"], "parent"))
         for name in ("digests", "metrics"):
             _check_values(name, values[name], str if name == "digests" else float)

@@ -8,6 +8,8 @@ from kino.shapes import Grid
 
 FRAMES_AT_ONCE = {"AutoencoderKLWan": 4, "AutoencoderKLCogVideoX": 12, "AutoencoderKLHunyuanVideo": 20}
 """Frames that an autoencoder decodes at once at most, by its class; others decode the whole clip."""
+_TILED_IN_TIME = ("AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video")
+"""Autoencoders that decode in tiles of time too where tiles are asked for."""
 _STATES = 8
 """Activations of a block's width that live at once: residual, norm, query, key, value, attention, two of rotation."""
 _HIDDEN = 2
@@ -15,6 +17,10 @@ _HIDDEN = 2
 _STAGE = 15
 """Activations of an autoencoder's last stage that live at once, with layouts of convolutions and frames that are kept:
 12 were measured of CogVideoX and HunyuanVideo, 15 of Wan."""
+_MEL_RATIO = 4
+"""Frames of a mel spectrogram for each time of its latents."""
+_SOUND_STATES = 12
+"""Activations of the widest layer of what makes sound of latents that live at once, as measured of LTX-2."""
 _RGB = 2 * 3
 """Numbers of a pixel that is done, and of its copy."""
 
@@ -28,7 +34,7 @@ def tokens(config: Mapping[str, Any], extent: Grid) -> int:
     return -(-extent.t * extent.h * extent.w // int(prod(sizes)))
 
 
-def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, itemsize: int) -> int:
+def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, itemsize: int, heard: int = 0) -> int:
     """Most bytes that a step of a transformer holds at once beside its weights.
 
     A block's feed-forward is its widest part; attention is computed without its matrix.
@@ -38,7 +44,12 @@ def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, i
         batch: texts that go through it at once.
         rows: of a text.
         itemsize: bytes of a number.
+        heard: tokens of the sound beside the clip.
     """
+    if heard:
+        size = int(config["audio_num_attention_heads"] * config["audio_attention_head_dim"])
+        seen = step_bytes(config, extent, batch, rows, itemsize)
+        return seen + itemsize * batch * (heard + rows) * (_STATES + 4 * _HIDDEN) * size
     width = int(config["num_attention_heads"] * config["attention_head_dim"])
     hidden = int(config.get("ffn_dim") or config.get("mlp_ratio", 4.0) * width)
     beside = width + hidden if config.get("num_single_layers") else 0  # blocks that join attention and feed-forward
@@ -56,6 +67,50 @@ def step_flops(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, p
     length = tokens(config, extent)
     layers = int(config["num_layers"]) + int(config.get("num_single_layers") or 0)
     return batch * (2 * parameters * length + 4 * layers * length * (length + rows) * width)
+
+
+def sound_bytes(vae: Mapping[str, Any], vocoder: Mapping[str, Any], times: int, itemsize: int) -> int:
+    """Most bytes that a decoder of mel spectrograms and a vocoder hold at once beside their weights.
+
+    Args:
+        vae, vocoder: their settings, as `diffusers` holds them.
+        times: of the latents.
+        itemsize: bytes of a number.
+    """
+    length = _MEL_RATIO * times
+    widest = length * vae["mel_bins"] * vae["base_channels"]
+    for prefix in ("", "bwe_"):  # the second one makes a sound of a higher rate out of the first one's
+        channels = vocoder.get(f"{prefix}hidden_channels", 0)
+        length //= vocoder["hop_length"] if prefix and channels else 1
+        for factor in vocoder.get(f"{prefix}upsample_factors", ()):
+            channels, length = channels // 2, length * factor
+            widest = max(widest, channels * length)
+    return itemsize * _SOUND_STATES * widest
+
+
+def frames_at_once(vae: Any, tiled: bool) -> int | None:
+    """Video frames that an autoencoder decodes at once at most; None where it is the whole clip."""
+    name = type(vae).__name__
+    if tiled and name in _TILED_IN_TIME:
+        return int(vae.tile_sample_min_num_frames + vae.temporal_compression_ratio)
+    return FRAMES_AT_ONCE.get(name)
+
+
+def vae_bytes(vae: Any, frames: int, height: int, width: int, itemsize: int, tiled: bool) -> int:
+    """Most bytes that an autoencoder holds at once beside its weights while it decodes a clip.
+
+    Args:
+        vae: a network of `diffusers`, with or without its numbers.
+        itemsize: bytes of a number.
+        tiled: whether pictures are computed in tiles.
+    """
+    at_once = min(frames, frames_at_once(vae, tiled) or frames)
+    if not tiled:
+        return decode_bytes(vae.config, at_once, height, width, itemsize)
+    side = getattr(vae, "tile_sample_min_size", 0)
+    tile = min(height, side or vae.tile_sample_min_height), min(width, side or vae.tile_sample_min_width)
+    done = _RGB * frames * height * width * itemsize  # its tiles, and what is put together of them
+    return done + decode_bytes(vae.config, at_once, *tile, itemsize)
 
 
 def decode_bytes(config: Mapping[str, Any], frames: int, height: int, width: int, itemsize: int) -> int:

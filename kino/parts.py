@@ -16,7 +16,7 @@ from torch import nn
 from kino import adopted, weights
 from kino.devices import reserve
 from kino.execution import Execution
-from kino.families import Settings
+from kino.families import BESIDE, Settings
 from kino.manifest import Manifest
 from kino.placement import place
 from kino.registry import Registry
@@ -113,7 +113,13 @@ def library() -> Any:
 def of_diffusers(name: str) -> bool:
     """Whether a class of network is one of `diffusers` rather than of `transformers`."""
     with adopted.READING:
-        return hasattr(library(), name)
+        return name in BESIDE or hasattr(library(), name)
+
+
+def kind_of(name: str) -> Any:
+    """A class of network of `diffusers`."""
+    with adopted.READING:
+        return getattr(module(f"pipelines.{BESIDE[name]}") if name in BESIDE else library(), name)
 
 
 def module(name: str) -> Any:
@@ -135,7 +141,7 @@ def read_network(folder: Path, name: str, dtype: str) -> Any:
     """
     try:
         with adopted.READING:
-            network, found = getattr(library(), name).from_pretrained(
+            network, found = kind_of(name).from_pretrained(
                 folder,
                 dtype=adopted.DTYPES[dtype],
                 local_files_only=True,
@@ -193,8 +199,7 @@ def outline(folder: Path, name: str) -> Any:
 
 def blank(folder: Path, name: str) -> Any:
     """The network of `diffusers` that a folder's settings describe, on no device and without numbers."""
-    with adopted.READING:
-        kind = getattr(library(), name)
+    kind = kind_of(name)
     with torch.device("meta"):
         return kind.from_config(kind.load_config(folder, local_files_only=True))
 

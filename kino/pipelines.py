@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from kino.families import DTYPES, FAMILIES, PLAIN, TOKENIZERS, family_of
+from kino.families import BESIDE, DTYPES, FAMILIES, PLAIN, TOKENIZERS, family_of
 from kino.family import Family
 from kino.folders import PICKLES, Folder
 from kino.store import DamagedError
@@ -206,7 +206,7 @@ def _kind(name: str, index: Mapping[str, Any], kinds: tuple[str, ...]) -> str:
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)):
         raise ValueError(f"{name} of {INDEX} is {entry!r:.80}, must be [library, class]")
     library, kind = entry
-    if library not in ("diffusers", "transformers"):
+    if library not in ("diffusers", "transformers", BESIDE.get(kind)):
         bound = "diffusers or transformers: code of a folder is never run"
         raise ValueError(f"{name} of {INDEX} is of {library!r:.80}, must be of {bound}")
     if kind not in kinds:

@@ -13,20 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from kino import adopted, parts
 from kino.devices import free_bytes
 from kino.execution import Execution
-from kino.families import DIT, TAE, TOWERS, Settings, imported
+from kino.families import AUDIO, DIT, TAE, TOWERS, Settings, imported
 from kino.manifest import Manifest
-from kino.memory import FRAMES_AT_ONCE, decode_bytes, step_bytes, step_flops
+from kino.memory import sound_bytes, step_bytes, step_flops, vae_bytes
 from kino.placement import is_matrix
 from kino.registry import Registry
 from kino.shapes import Grid, frames_for_seconds
 
-_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae"}
+_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae", AUDIO: "audio"}
 _EFFICIENCY = 0.6
 """Share that whole networks reach of the speed of one large product of matrices; reckoned, not fitted."""
 _TEXTS = 2
 """Texts of a request: the prompt, and what guidance moves away from."""
+_WEAKER = 2
+"""Further passes of a guided step of transformers that make sound too: see `services/generator/families/ltx2.py`."""
+_LAYERS = 5
+"""Copies of the rows of all layers of a text encoder that live at once while they are connected with a transformer."""
 _SIDE = 8
-"""Latent cells along a side of the clip on which an autoencoder's operations are counted."""
+"""Latent cells along a side of the clip, or times of the sound, on which a decoder's operations are counted."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Film:
     Args:
         grid: latent extent of the clip.
         guidance: its scale; 1 is none, and half the work where it takes two texts.
+        heard: times of the latents of its sound; 0 where it comes without.
+        tiled: whether its pictures are decoded in tiles.
     """
 
     frames: int
@@ -44,6 +50,8 @@ class Film:
     grid: Grid
     steps: int
     guidance: float
+    heard: int = 0
+    tiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,24 +150,29 @@ def rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
 
 
 def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes of a step, both texts at once at most, and operations of all steps."""
+    """Bytes of a step, both texts at once at most, and operations of all steps; of sound, attention is left out."""
     network = outline.networks["transformer"]
     rows = sum(rows for rows, _ in outline.settings.texts.values())
     embeds = bool(network.config.get("guidance_embeds")) or film.guidance == 1
     batch = 1 if embeds else _TEXTS
-    flops = step_flops(network.config, film.grid, batch, rows, _parameters_of_tokens(network))
-    return step_bytes(network.config, film.grid, batch, rows, dtype.itemsize), film.steps * flops
+    seen, heard = _parameters_of_tokens(network)
+    flops = step_flops(network.config, film.grid, 1, rows, seen) + 2 * film.heard * heard
+    passes = batch + (_WEAKER if film.heard and film.guidance != 1 else 0)
+    work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard)
+    return work, film.steps * passes * flops
 
 
-def _parameters_of_tokens(network: nn.Module) -> int:
-    """Numbers of a transformer that every token goes through: those of its blocks, save what times are read by."""
-    return sum(
-        layer.weight.numel()
-        for blocks in network.children()
-        if isinstance(blocks, nn.ModuleList)
-        for name, layer in blocks.named_modules()
-        if isinstance(layer, nn.Linear) and "norm" not in name
-    )
+def _parameters_of_tokens(network: nn.Module) -> tuple[int, int]:
+    """Numbers of a transformer that every token goes through, and those that every token of sound does.
+
+    They are those of its blocks, save what times are read by.
+    """
+    found = [0, 0]
+    for blocks in network.children():
+        for name, layer in blocks.named_modules() if isinstance(blocks, nn.ModuleList) else ():
+            if isinstance(layer, nn.Linear) and "norm" not in name:
+                found[name.partition(".")[2].startswith("audio")] += layer.weight.numel()
+    return found[0], found[1]
 
 
 def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
@@ -167,10 +180,13 @@ def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int
     work = flops = 0
     rows = max(rows for rows, _ in outline.settings.texts.values())
     for network in outline.networks.values():
-        config = network.config.get_text_config() if hasattr(network.config, "get_text_config") else network.config
-        width, heads = config.hidden_size, config.num_attention_heads
-        hidden = getattr(config, "d_ff", None) or config.intermediate_size
-        work = max(work, 4 * rows * (8 * width + 2 * hidden + 3 * heads * rows))
+        if hasattr(network.config, "text_proj_in_factor"):  # what connects the rows of all layers with a transformer
+            work = max(work, 4 * rows * _LAYERS * network.config.caption_channels * network.config.text_proj_in_factor)
+        else:
+            config = network.config.get_text_config() if hasattr(network.config, "get_text_config") else network.config
+            width, heads = config.hidden_size, config.num_attention_heads
+            hidden = getattr(config, "d_ff", None) or config.intermediate_size
+            work = max(work, 4 * rows * (8 * width + 2 * hidden + 3 * heads * rows))
         flops += _TEXTS * 2 * rows * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
     return work, flops
 
@@ -185,18 +201,27 @@ def _tae(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
         network.decode(latents[:, :, 0] if clips.max_frames == 1 else latents, **given)
     cells = latents.shape[2] * _SIDE**2
     flops = counter.get_total_flops() * film.grid.t * film.grid.h * film.grid.w // cells
-    at_once = min(film.frames, FRAMES_AT_ONCE.get(type(network).__name__, film.frames))
-    return decode_bytes(network.config, at_once, film.height, film.width, dtype.itemsize), flops
+    return vae_bytes(network, film.frames, film.height, film.width, dtype.itemsize, film.tiled), flops
 
 
-_WORK = {"encoder": _encoder, "generator": _generator, "tae": _tae}
+def _audio(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes and operations of decoding sound; operations are counted on a short one without numbers."""
+    sound, (vae, vocoder) = outline.settings.sound, (outline.networks[part] for part in ("audio_vae", "vocoder"))
+    assert sound is not None
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        vocoder(vae.decode(torch.zeros(1, sound.channels, _SIDE, sound.bands, device="meta")).sample)
+    work = sound_bytes(vae.config, vocoder.config, film.heard, dtype.itemsize)
+    return work, counter.get_total_flops() * film.heard // _SIDE
+
+
+_WORK = {"encoder": _encoder, "generator": _generator, "tae": _tae, "audio": _audio}
 
 
 def _empty(kind: str, config: Mapping[str, Any]) -> Any:
     """A network of these settings without numbers."""
     with adopted.READING, torch.device("meta"):
         if parts.of_diffusers(kind):
-            return getattr(parts.library(), kind).from_config(config)
+            return parts.kind_of(kind).from_config(config)
         made = getattr(adopted.library(), kind)
         network = made(made.config_class(**config))
         network.tie_weights()
@@ -223,6 +248,7 @@ def make_plan(
     steps: int | None,
     dtype: str,
     execution: Execution,
+    tiled: bool,
     device: str,
     device_bytes: int | None,
 ) -> Plan:
@@ -232,9 +258,9 @@ def make_plan(
         ValueError: it makes no such film, or there is no such device.
         kino.store.NotFoundError, kino.store.DamagedError: the model is no imported one, or a file of it is not there.
     """
-    imported(name, registry)
-    versions = {component: registry.resolve(component, name) for component in _SERVICES}
-    settings = Settings.of(versions[DIT])
+    settings = Settings.of(imported(name, registry))
+    components = [component for component in _SERVICES if component != AUDIO or settings.sound is not None]
+    versions = {component: registry.resolve(component, name) for component in components}
     assert settings.clips is not None
     assert settings.sampling is not None
     clips = settings.clips
@@ -242,10 +268,11 @@ def make_plan(
     height, width = size or (clips.height, clips.width)
     guidance = 1.0 if settings.sampling.guidance is None else settings.sampling.guidance
     grid = clips.grid(frames, height, width)
-    film = Film(frames, height, width, grid, steps or settings.sampling.steps, guidance)
+    heard = 0 if settings.sound is None else settings.sound.shape(frames, clips.fps)[1]
+    film = Film(frames, height, width, grid, steps or settings.sampling.steps, guidance, heard, tiled)
     needs = [
         Outline.of(manifest, registry).need(
-            _SERVICES[component], film, Execution() if component == TAE else execution, dtype
+            _SERVICES[component], film, Execution() if component in (TAE, AUDIO) else execution, dtype
         )
         for component, manifest in versions.items()
     ]

@@ -117,6 +117,25 @@ def audio_samples(frames: int, fps: int | Fraction) -> int:
 
 
 @dataclass(frozen=True)
+class SoundLatents:
+    """How the sound of a video lies in latents [c t m], where a model makes both.
+
+    Args:
+        channels: of a latent.
+        bands: of pitch.
+        per_second: times in a second.
+    """
+
+    channels: int
+    bands: int
+    per_second: float
+
+    def shape(self, frames: int, fps: float) -> tuple[int, int, int]:
+        """Shape of the sound of a video, of one time at least."""
+        return self.channels, max(1, round(frames / fps * self.per_second)), self.bands
+
+
+@dataclass(frozen=True)
 class Clips:
     """What one version makes of noise, and what it may be asked for.
 

@@ -72,6 +72,19 @@ def read_sound(source: Source, *, track: int = 0, channels: int = 2, limits: Lim
     return np.concatenate(list(iter_sound(source, track=track, channels=channels, limits=limits)), axis=1)
 
 
+def at_sample_rate(sound: Samples, rate: int) -> Samples:
+    """Return sound [c n] of another rate at 48 kHz; raises `ValueError` as `write_sound`."""
+    parts, channels = parts_of(sound)
+    (whole,) = parts
+    if rate == SAMPLE_RATE:
+        return whole
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(whole), format="fltp", layout=LAYOUTS[channels])
+    frame.sample_rate = rate
+    resampler = av.AudioResampler("fltp", LAYOUTS[channels], SAMPLE_RATE)
+    made = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
+    return np.concatenate(list(fitted(made, round(whole.shape[1] * SAMPLE_RATE / rate))), axis=1)
+
+
 def fitted(sound: Iterable[Samples], count: int) -> Iterator[Samples]:
     """Yield sound [c n] in its parts until it is `count` samples long, cut off or filled up with silence."""
     channels = 1

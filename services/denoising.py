@@ -44,10 +44,11 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class Denoised:
-    """The finished sample, float32 [c t h w], and the seconds that it was on the device."""
+    """The finished sample, float32 [c t h w], the seconds that it was on the device, and its sound [c t m], if any."""
 
     latents: NDArray[np.float32]
     seconds: float
+    sound: NDArray[np.float32] | None = None
 
 
 class Checkpoints:
@@ -117,7 +118,7 @@ async def denoise(
                 if checkpoints.due(state):
                     kept = asyncio.create_task(_checkpoint(state, encode))
         seconds = time.monotonic() - started
-    yield Denoised(state.x_t, seconds)
+    yield Denoised(state.x_t, seconds, next(iter(state.sound), None))
 
 
 def rows(
@@ -149,12 +150,14 @@ def start_of(request: Request, store: Store) -> State | None:
     given = request.resume_from
     x_t = wire.decode(given.x_t, "resume_from.x_t", "c t h w", store=store)
     history = (wire.decode(kept, "resume_from.history", "c t h w", store=store) for kept in given.history)
-    return State(given.step, given.of, x_t, tuple(history))
+    sound = (wire.decode(kept, "resume_from.sound", "c t m", store=store) for kept in given.sound)
+    return State(given.step, given.of, x_t, tuple(history), sound=tuple(sound))
 
 
 async def _checkpoint(state: State, encode: Callable[[NDArray[np.float32]], Tensor]) -> Checkpoint:
-    x_t, *history = [await asyncio.to_thread(encode, array) for array in (state.x_t, *state.history)]
-    return Checkpoint(step=state.step, of=state.of, x_t=x_t, history=history)
+    x_t, *others = [await asyncio.to_thread(encode, array) for array in (state.x_t, *state.history, *state.sound)]
+    count = len(state.history)
+    return Checkpoint(step=state.step, of=state.of, x_t=x_t, history=others[:count], sound=others[count:])
 
 
 def _running(step: int, of: int, started: float) -> Progress:

@@ -1,11 +1,12 @@
 """What services say of themselves in the same words."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 
 from kino.manifest import Manifest
-from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
-from kino.v1.info_pb2 import Ability, Info, IntRange, LatentSpace, Limits, TextSpace
+from kino.shapes import SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION, SoundLatents
+from kino.v1.info_pb2 import Ability, Info, IntRange, LatentSpace, Limits, SoundSpace, TextSpace
 from kino.validate import MAX_PROMPT_BYTES
 
 
@@ -29,6 +30,11 @@ def latent_space(
 ) -> LatentSpace:
     """Return the latent space of a digest, its factors our own autoencoder's unless told otherwise."""
     return LatentSpace(digest=digest, channels=channels, temporal_factor=temporal, spatial_factor=spatial)
+
+
+def sound_space(digest: str, sound: SoundLatents) -> SoundSpace:
+    """Return the space of a digest that the sound of videos is made in."""
+    return SoundSpace(digest=digest, **asdict(sound))
 
 
 def text_spaces(digests: Mapping[str, str], shapes: Mapping[str, tuple[int, int]]) -> list[TextSpace]:

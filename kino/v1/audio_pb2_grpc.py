@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AudioServiceStub:
-    """Makes sound by flow matching: effects, ambience and music; no voices.
+    """Makes sound by flow matching: effects, ambience and music; no voices. A version that belongs to a generator whose
+    videos come with their sound decodes that instead; each refuses what only the other can.
     """
 
     def __init__(self, channel):
@@ -45,10 +46,16 @@ class AudioServiceStub:
                 request_serializer=kino_dot_v1_dot_audio__pb2.AudioServiceGenerateRequest.SerializeToString,
                 response_deserializer=kino_dot_v1_dot_audio__pb2.AudioServiceGenerateResponse.FromString,
                 _registered_method=True)
+        self.Decode = channel.unary_stream(
+                '/kino.v1.AudioService/Decode',
+                request_serializer=kino_dot_v1_dot_audio__pb2.AudioServiceDecodeRequest.SerializeToString,
+                response_deserializer=kino_dot_v1_dot_audio__pb2.AudioServiceDecodeResponse.FromString,
+                _registered_method=True)
 
 
 class AudioServiceServicer:
-    """Makes sound by flow matching: effects, ambience and music; no voices.
+    """Makes sound by flow matching: effects, ambience and music; no voices. A version that belongs to a generator whose
+    videos come with their sound decodes that instead; each refuses what only the other can.
     """
 
     def Describe(self, request, context):
@@ -61,6 +68,13 @@ class AudioServiceServicer:
     def Generate(self, request, context):
         """Makes the sound of a video or of a text: progress as it happens, the result last. Cancelling the call stops the
         sampler within one step. The same request and model give the same bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Decode(self, request, context):
+        """Turns the latents that a generator made of the sound of its video into that sound: progress, then the result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +93,11 @@ def add_AudioServiceServicer_to_server(servicer, server):
                     request_deserializer=kino_dot_v1_dot_audio__pb2.AudioServiceGenerateRequest.FromString,
                     response_serializer=kino_dot_v1_dot_audio__pb2.AudioServiceGenerateResponse.SerializeToString,
             ),
+            'Decode': grpc.unary_stream_rpc_method_handler(
+                    servicer.Decode,
+                    request_deserializer=kino_dot_v1_dot_audio__pb2.AudioServiceDecodeRequest.FromString,
+                    response_serializer=kino_dot_v1_dot_audio__pb2.AudioServiceDecodeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kino.v1.AudioService', rpc_method_handlers)
@@ -88,7 +107,8 @@ def add_AudioServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AudioService:
-    """Makes sound by flow matching: effects, ambience and music; no voices.
+    """Makes sound by flow matching: effects, ambience and music; no voices. A version that belongs to a generator whose
+    videos come with their sound decodes that instead; each refuses what only the other can.
     """
 
     @staticmethod
@@ -135,6 +155,33 @@ class AudioService:
             '/kino.v1.AudioService/Generate',
             kino_dot_v1_dot_audio__pb2.AudioServiceGenerateRequest.SerializeToString,
             kino_dot_v1_dot_audio__pb2.AudioServiceGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Decode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kino.v1.AudioService/Decode',
+            kino_dot_v1_dot_audio__pb2.AudioServiceDecodeRequest.SerializeToString,
+            kino_dot_v1_dot_audio__pb2.AudioServiceDecodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -301,6 +301,7 @@ class Checkpoint(_message.Message):
     OF_FIELD_NUMBER: _builtins.int
     X_T_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    SOUND_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Steps finished, 1 to `of` - 1."""
     of: _builtins.int
@@ -313,6 +314,12 @@ class Checkpoint(_message.Message):
     def history(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
         """What a solver of several steps keeps of those before, each as `x_t`; empty where one step needs no other."""
 
+    @_builtins.property
+    def sound(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
+        """The sound of the sample, and then of each of `history`: float32 [c t m], as GenerateResult.sound_latents; empty
+        where the model makes none.
+        """
+
     def __init__(
         self,
         *,
@@ -320,10 +327,11 @@ class Checkpoint(_message.Message):
         of: _builtins.int = ...,
         x_t: _tensor_pb2.Tensor | None = ...,
         history: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
+        sound: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["x_t", b"x_t"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "of", b"of", "step", b"step", "x_t", b"x_t"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "of", b"of", "sound", b"sound", "step", b"step", "x_t", b"x_t"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,15 +347,25 @@ class GenerateResult(_message.Message):
     LATENT_SPACE_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    SOUND_LATENTS_FIELD_NUMBER: _builtins.int
+    SOUND_SPACE_FIELD_NUMBER: _builtins.int
     latent_space: _builtins.str
     """Digest of the latent space they lie in (LatentSpace.digest)."""
     model_digest: _builtins.str
     """Digest of the model version that made them (Info.digest)."""
     seconds: _builtins.float
     """Seconds on the device in this call."""
+    sound_space: _builtins.str
+    """Digest of the space they lie in (SoundSpace.digest); empty where there are none."""
     @_builtins.property
     def latents(self) -> _tensor_pb2.Tensor:
         """Normalised latents: float32 [c t h w], c channels of the latent grid t h w."""
+
+    @_builtins.property
+    def sound_latents(self) -> _tensor_pb2.Tensor:
+        """Normalised latents of the sound of the video: float32 [c t m], c channels of t times and m bands, as
+        Info.sound_space says; unset where the model makes none.
+        """
 
     def __init__(
         self,
@@ -356,10 +374,12 @@ class GenerateResult(_message.Message):
         latent_space: _builtins.str = ...,
         model_digest: _builtins.str = ...,
         seconds: _builtins.float = ...,
+        sound_latents: _tensor_pb2.Tensor | None = ...,
+        sound_space: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents", "sound_latents", b"sound_latents"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "latents", b"latents", "model_digest", b"model_digest", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "latents", b"latents", "model_digest", b"model_digest", "seconds", b"seconds", "sound_latents", b"sound_latents", "sound_space", b"sound_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

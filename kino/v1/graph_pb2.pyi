@@ -944,6 +944,7 @@ class PipelineNode(_message.Message):
     IDENTIFY_FIELD_NUMBER: _builtins.int
     PERSONALIZE_FIELD_NUMBER: _builtins.int
     UPSAMPLE_FIELD_NUMBER: _builtins.int
+    SOUND_DECODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name within the pipeline: 1 to 63 of a-z, 0-9, "_" and "-"."""
     @_builtins.property
@@ -998,6 +999,10 @@ class PipelineNode(_message.Message):
     def upsample(self) -> _upsampler_pb2.UpsampleRequest:
         """UpsamplerService.Upsample."""
 
+    @_builtins.property
+    def sound_decode(self) -> _audio_pb2.AudioServiceDecodeRequest:
+        """AudioService.Decode."""
+
     def __init__(
         self,
         *,
@@ -1015,12 +1020,13 @@ class PipelineNode(_message.Message):
         identify: _personalizer_pb2.IdentifyRequest | None = ...,
         personalize: _personalizer_pb2.PersonalizeRequest | None = ...,
         upsample: _upsampler_pb2.UpsampleRequest | None = ...,
+        sound_decode: _audio_pb2.AudioServiceDecodeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "sound_decode", b"sound_decode", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "name", b"name", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "conform", b"conform", "edit", b"edit", "encode", b"encode", "export", b"export", "generate", b"generate", "identify", b"identify", "interpret", b"interpret", "name", b"name", "personalize", b"personalize", "rewrite", b"rewrite", "sound", b"sound", "sound_decode", b"sound_decode", "tae_decode", b"tae_decode", "tae_encode", b"tae_encode", "upsample", b"upsample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform", "identify", "personalize", "upsample"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["rewrite", "encode", "generate", "tae_encode", "tae_decode", "export", "sound", "interpret", "edit", "conform", "identify", "personalize", "upsample", "sound_decode"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 

@@ -200,6 +200,40 @@ class LatentSpace(_message.Message):
 Global___LatentSpace: _TypeAlias = LatentSpace  # noqa: Y015
 
 @_typing.final
+class SoundSpace(_message.Message):
+    """The space of the latents that the sound of a video is made in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    BANDS_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """SHA-256 of what defines the space (the weights and statistics of its decoder), lower-case hexadecimal."""
+    channels: _builtins.int
+    """Channels of a latent, at least 1."""
+    bands: _builtins.int
+    """Bands of pitch of a latent, at least 1."""
+    per_second: _builtins.float
+    """Latents per second, more than 0."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        channels: _builtins.int = ...,
+        bands: _builtins.int = ...,
+        per_second: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bands", b"bands", "channels", b"channels", "digest", b"digest", "per_second", b"per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoundSpace: _TypeAlias = SoundSpace  # noqa: Y015
+
+@_typing.final
 class TextSpace(_message.Message):
     """The space of one text tower's embeddings."""
 
@@ -413,6 +447,7 @@ class Info(_message.Message):
     PICTURE_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
     APPROXIMATIONS_FIELD_NUMBER: _builtins.int
+    SOUND_SPACE_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """Name of the service, for example "generator"."""
     version: _builtins.str
@@ -461,6 +496,12 @@ class Info(_message.Message):
         result as the version does.
         """
 
+    @_builtins.property
+    def sound_space(self) -> Global___SoundSpace:
+        """The space of the latents of sound that the part makes beside those of a video (generator) or reads (audio); unset
+        where it touches none.
+        """
+
     def __init__(
         self,
         *,
@@ -480,10 +521,11 @@ class Info(_message.Message):
         picture: Global___PictureReading | None = ...,
         adapters: _abc.Iterable[Global___AdapterVersion] | None = ...,
         approximations: _abc.Iterable[_builtins.str] | None = ...,
+        sound_space: Global___SoundSpace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits", "picture", b"picture"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "sound_space", b"sound_space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "adapters", b"adapters", "approximations", b"approximations", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "adapters", b"adapters", "approximations", b"approximations", "component", b"component", "device", b"device", "digest", b"digest", "family", b"family", "latent_space", b"latent_space", "limits", b"limits", "picture", b"picture", "preset", b"preset", "ready", b"ready", "runtime", b"runtime", "software", b"software", "sound_space", b"sound_space", "text_spaces", b"text_spaces", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

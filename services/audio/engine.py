@@ -76,7 +76,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished sound, and what was measured on it."""
+    """A finished sound, [c n] where it was decoded for a generator, and what was measured on it."""
 
     sound: Sound
     figures: Figures

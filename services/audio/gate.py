@@ -42,6 +42,18 @@ def levelled(made: Sound) -> tuple[Sound, Figures]:
     return sound, check(sound, len(made), silent)
 
 
+def measured(sound: Sound) -> Figures:
+    """The figures of a sound [n] or [c n] that is given out as loud as it was made.
+
+    Raises:
+        ContractError: it is not finite.
+    """
+    if not np.isfinite(sound).all():
+        raise ContractError("the sound is not finite")
+    level = loudness(sound)
+    return Figures(sound.shape[-1], level, true_peak(sound), level < SILENCE_LUFS)
+
+
 def check(sound: Sound, samples: int, silent: bool) -> Figures:
     """Measure a sound, and hold it to its length, its ceiling, and whether it may be silent.
 

@@ -18,7 +18,7 @@ from kino.manifest import Manifest
 from kino.models.dit import DiT
 from kino.presets import Preset
 from kino.registry import Registry
-from kino.shapes import Clips, latent_frames
+from kino.shapes import Clips, SoundLatents, latent_frames
 from kino.weights import open_network
 from kino.windows import guided
 from services.generator.adapters import ADAPTER_BYTES, Adapters, active
@@ -91,6 +91,10 @@ class Engine(Protocol):
         """What it can make, as `kino.family.ABILITIES` names it."""
 
     @property
+    def sound(self) -> SoundLatents | None:
+        """How the sound of its videos lies in latents, None where they come without."""
+
+    @property
     def reads_picture(self) -> PictureReading | None:
         """How it reads the picture that a video begins with, None where it reads none."""
 
@@ -122,7 +126,7 @@ class GeneratorEngine:
     """
 
     abilities = (TEXT_TO_VIDEO, IMAGES)
-    reads_picture = None
+    reads_picture = sound = None
 
     def __init__(
         self,

@@ -96,6 +96,9 @@ class GeneratorServicer(GeneratorServiceServicer):
                             model_digest=self.engine.manifest.digest,
                             seconds=event.seconds,
                         )
+                        if event.sound is not None:
+                            result.sound_latents.CopyFrom(await asyncio.to_thread(encode, event.sound))
+                            result.sound_space = self.engine.manifest.spaces.sound
                         yield GenerateResponse(result=result)
 
     def _info(self) -> Info:
@@ -105,6 +108,8 @@ class GeneratorServicer(GeneratorServiceServicer):
         info.latent_space.CopyFrom(
             description.latent_space(spaces.latent, clips.channels, clips.temporal, clips.spatial)
         )
+        if self.engine.sound is not None:
+            info.sound_space.CopyFrom(description.sound_space(spaces.sound, self.engine.sound))
         info.text_spaces.extend(description.text_spaces(spaces.text, self.engine.text_shapes))
         info.abilities.extend(description.abilities(self.engine.abilities))
         if self.engine.reads_picture is not None:

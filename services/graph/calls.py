@@ -91,6 +91,10 @@ CALLS = {
             ("video|seconds",), streams=True, timeout_seconds=6 * 3600,
         ),
         Call(
+            "sound_decode", "audio", "Decode", audio_pb2.AudioServiceDecodeRequest, audio_pb2.AudioServiceDecodeResult,
+            ("sound_latents", "frames", "fps"), streams=True, timeout_seconds=3600,
+        ),
+        Call(
             "interpret", "editor", "Interpret", editor_pb2.InterpretRequest, editor_pb2.InterpretResponse,
             ("instruction",), streams=False, timeout_seconds=60,
         ),

@@ -29,7 +29,8 @@ def check_fit(plan: Plan, infos: Mapping[str, info_pb2.Info]) -> None:
         infos: what the services say of themselves, by component.
 
     Raises:
-        FailedPreconditionError: a TAE would read latents of another space, or a generator embeddings of other towers.
+        FailedPreconditionError: a TAE would read latents of another space, a decoder of sound those of another or none,
+            or a generator embeddings of other towers.
     """
     for node in plan.nodes.values():
         for field, source in node.inputs.items():
@@ -38,6 +39,8 @@ def check_fit(plan: Plan, infos: Mapping[str, info_pb2.Info]) -> None:
                 _check_latents(origin, node, infos)
             elif field == "embeddings":
                 _check_text(origin, node, infos)
+            elif field == "sound_latents":
+                _check_sound(origin, node, infos)
 
 
 def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Info]) -> None:
@@ -90,6 +93,16 @@ def _check_latents(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info
         raise FailedPreconditionError(
             f"{_told(made)} and {_told(read)} do not fit: {origin.name} gives latents of the space "
             f"{_short(made.latent_space.digest)}, {reader.name} reads {_short(read.latent_space.digest)}"
+        )
+
+
+def _check_sound(origin: Node, reader: Node, infos: Mapping[str, info_pb2.Info]) -> None:
+    made, read = infos[origin.call.component], infos[reader.call.component]
+    if made.sound_space.digest != read.sound_space.digest or not made.HasField("sound_space"):
+        gives = _short(made.sound_space.digest) if made.HasField("sound_space") else "none"
+        raise FailedPreconditionError(
+            f"{_told(made)} and {_told(read)} do not fit: {reader.name} decodes sound of the space "
+            f"{_short(read.sound_space.digest)}, {origin.name} gives {gives}"
         )
 
 

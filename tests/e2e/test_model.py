@@ -8,7 +8,7 @@ import av
 import pytest
 from PIL import Image
 
-from tests import picture_pipelines, pipelines
+from tests import picture_pipelines, pipelines, sound_pipelines
 from tests.e2e.conftest import Finished
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # two processes import large libraries one after the other
@@ -52,3 +52,19 @@ def test_an_imported_model_begins_a_film_with_a_picture(kino: Callable[..., Fini
     with av.open(str(tmp_path / "film.mp4")) as film:
         stream = film.streams.video[0]
         assert (stream.width, stream.height, stream.frames) == (64, 32, 8)
+
+
+def test_an_imported_model_makes_a_film_with_its_own_sound(kino: Callable[..., Finished], tmp_path: Path) -> None:
+    pipelines.save(sound_pipelines.ltx2, tmp_path / "ltx2")
+    imported = kino("models", "import", "ltx2", "--models", "models")
+    assert imported.code == 0, imported.err
+    assert "text to video, sound" in imported.out
+    given = ("--model", "ltx2", "--models", "models", "--data", "data", "--size", "64x32")
+    made = kino("film", "a red ball bounces", *given, "--seconds", "0.5", "--steps", "2", "--seed", "1", "--json")
+    assert made.code == 0, made.err
+    steps = {stage["name"]: stage["steps"] for stage in made.json["stages"]}
+    assert steps == {"encode": 1, "generate": 2, "decode": 12, "sound": 2, "export": 12}
+    assert made.json["figures"]["samples"] == 24_000
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        pictures, sound = film.streams.video[0], film.streams.audio[0]
+        assert (pictures.frames, sound.rate, sound.channels) == (12, 48_000, 2)

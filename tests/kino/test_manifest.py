@@ -12,7 +12,7 @@ MANIFEST = Manifest(
     preset="mini",
     config={"width": 64, "max_grid": [1, 2, 3]},
     digests={"model.safetensors": "ab", "card.md": "cd"},
-    spaces=Spaces("aa", {"ul2": "bb"}, "cc"),
+    spaces=Spaces("aa", {"ul2": "bb"}, "cc", "dd"),
     metrics={"loss": 0.5},
     recipe="dit_mini",
     git_revision="0123abc",
@@ -24,7 +24,15 @@ MANIFEST = Manifest(
 
 def test_the_file_gives_back_the_manifest() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
-    assert json.loads(MANIFEST.to_json())["spaces"] == {"latent": "aa", "text": {"ul2": "bb"}, "vision": "cc"}
+    spaces = {"latent": "aa", "text": {"ul2": "bb"}, "vision": "cc", "sound": "dd"}
+    assert json.loads(MANIFEST.to_json())["spaces"] == spaces
+    assert MANIFEST.spaces.digests == ("aa", "cc", "dd", "bb")
+
+
+def test_a_manifest_from_before_sound_was_written_has_none() -> None:
+    values = json.loads(MANIFEST.to_json())
+    del values["spaces"]["sound"]
+    assert Manifest.from_json(json.dumps(values)) == replace(MANIFEST, spaces=Spaces("aa", {"ul2": "bb"}, "cc"))
 
 
 def test_a_manifest_from_before_lineage_was_written_says_nothing_of_it() -> None:

@@ -4,20 +4,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kino.cli import main
 from kino.execution import Execution
-from kino.families import DIT, TAE, TOWERS
+from kino.families import AUDIO, DIT, TAE, TOWERS
 from kino.importing import import_pipeline
 from kino.manifest import Manifest
 from kino.parts import Parts
 from kino.planning import Film, Outline, weights_bytes
 from kino.registry import Registry
 from kino.shapes import Grid
-from tests import pipelines
+from services.audio.families.ltx2 import Ltx2
+from services.audio.published import PublishedSound
+from services.tae.families.table import open_engine
+from tests import pipelines, sound_pipelines
+from tests.kino.peaks import peak_bytes
 
 FILM = Film(9, 32, 64, Grid(3, 4, 8), 10, 4.0)
 
@@ -26,20 +31,23 @@ FILM = Film(9, 32, 64, Grid(3, 4, 8), 10, 4.0)
 def models(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     root = tmp_path_factory.mktemp("planning")
     registry = Registry(root / "models")
-    for name in ("wan_experts", "hunyuan", "flux"):
-        import_pipeline(pipelines.save(getattr(pipelines, name), root / name), registry, name.replace("_", "-"))
+    builds = (pipelines.wan_experts, pipelines.hunyuan, pipelines.flux, pipelines.hunyuan15, sound_pipelines.ltx2)
+    for build in builds:
+        name = build.__name__
+        import_pipeline(pipelines.save(build, root / name), registry, name.replace("_", "-"))
     return registry
 
 
 def versions(models: Registry, name: str) -> Mapping[str, Manifest]:
-    return {component: models.resolve(component, name) for component in (TOWERS, DIT, TAE)}
+    components = (TOWERS, DIT, TAE, AUDIO)
+    return {part: models.resolve(part, name) for part in components if name in models.versions(part)}
 
 
 def held_bytes(network: torch.nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
 
 
-@pytest.mark.parametrize("name", ["wan-experts", "hunyuan", "flux"])
+@pytest.mark.parametrize("name", ["wan-experts", "hunyuan", "flux", "ltx2"])
 def test_weights_are_those_of_the_loaded_networks(models: Registry, name: str) -> None:
     for manifest in versions(models, name).values():
         outline, parts = Outline.of(manifest, models), Parts(manifest, models)
@@ -88,6 +96,46 @@ def test_decoding_is_counted_by_the_size_of_the_clip(models: Registry) -> None:
     )
     assert large.flops == 4 * small.flops > 0
     assert large.work == 4 * small.work
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_work_of_decoding_is_near_to_what_is_measured(models: Registry, tiled: bool) -> None:
+    manifest, film = models.resolve(TAE, "hunyuan15"), Film(5, 320, 320, Grid(2, 20, 20), 1, 1.0, tiled=tiled)
+    tae = open_engine("mini", "hunyuan15", models, "cpu", "torch", tiled)
+    latents = np.random.default_rng(0).standard_normal((4, 2, 20, 20), np.float32)
+    peak = peak_bytes(lambda: list(tae.decode(latents, film.frames)))
+    assert 0.8 < Outline.of(manifest, models).need("tae", film, Execution()).work / peak < 2.0
+
+
+def test_tiles_take_less_of_what_they_are_for(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for flags in ((), ("--tiled",)):
+        size = ("--size", "1280x720", "--device-memory", "1000")
+        code, out, _ = run(capsys, models, "hunyuan15", *size, *flags, "--json")
+        assert code == 0
+        told.append({row["service"]: row["work_bytes"] for row in json.loads(out)["services"]})
+    whole, tiled = told
+    assert tiled["tae"] < 0.5 * whole["tae"]
+    assert (tiled["encoder"], tiled["generator"]) == (whole["encoder"], whole["generator"])
+
+
+def test_sound_is_planned_where_it_is_made(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    work = {}
+    for seconds in ("1", "2"):
+        code, out, _ = run(capsys, models, "ltx2", "--size", "64x32", "--seconds", seconds, "--json")
+        assert code == 0
+        rows = json.loads(out)["services"]
+        assert [row["service"] for row in rows] == ["encoder", "generator", "tae", "audio"]
+        assert all(row["seconds"] > 0 for row in rows)
+        work[seconds] = rows[3]["work_bytes"]
+    assert work["2"] == 2 * work["1"]
+
+
+def test_work_of_decoding_sound_is_near_to_what_is_measured(models: Registry) -> None:
+    sound = PublishedSound(Ltx2, models.resolve(AUDIO, "ltx2"), models)
+    latents = np.random.default_rng(0).standard_normal((2, 100, 2), np.float32)
+    peak = peak_bytes(lambda: list(sound.decode(latents, 4 * 48_000)))
+    assert 0.8 < sound.decoder.needed_bytes(100) / peak < 2.0
 
 
 def run(capsys: pytest.CaptureFixture[str], models: Registry, *arguments: str) -> tuple[int, str, str]:

@@ -9,6 +9,7 @@ from kino.shapes import (
     Clips,
     Grid,
     Size,
+    SoundLatents,
     audio_samples,
     frames_for_seconds,
     full_hd,
@@ -184,3 +185,8 @@ def test_clips_come_back_from_json() -> None:
     for broken in (None, {}, WAN.as_dict() | {"fps": 0}, WAN.as_dict() | {"fps": True}, WAN.as_dict() | {"more": 1}):
         with pytest.raises(ValueError, match="clips"):
             Clips.from_dict(broken)
+
+
+@pytest.mark.parametrize(("frames", "fps", "times"), [(121, 24, 126), (9, 24, 9), (48, 24, 50), (1, 60, 1)])
+def test_sound_has_a_latent_for_every_fortieth_millisecond(frames: int, fps: float, times: int) -> None:
+    assert SoundLatents(8, 16, 25.0).shape(frames, fps) == (8, times, 16)

@@ -9,7 +9,7 @@ import pytest
 from av.audio.stream import AudioStream
 
 from kino.media import Limits, write_video
-from kino.sound import Samples, fitted, iter_sound, read_sound, write_sound
+from kino.sound import Samples, at_sample_rate, fitted, iter_sound, read_sound, write_sound
 from tests.kino.clips import block, greys, noise, tone
 
 
@@ -140,3 +140,16 @@ def test_a_file_without_sound_or_over_a_limit_is_named(tmp_path: Path, film: Pat
     write_sound(tmp_path / "sound.wav", tone(96_001))
     with pytest.raises(ValueError, match="sound is longer than 2 s, must be at most that"):
         read_sound(tmp_path / "sound.wav", limits=Limits(max_seconds=2))
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
+def test_sound_of_another_rate_is_the_same_at_48_kilohertz(rate: int) -> None:
+    def waves(rate: int) -> Samples:
+        wave = np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate)
+        return np.stack([wave, -wave]).astype(np.float32)
+
+    made = at_sample_rate(waves(rate), rate)
+    assert made.shape == (2, 24_000)
+    np.testing.assert_allclose(made[:, 100:-100], waves(48_000)[:, 100:-100], atol=5e-3)
+    given = hiss(1000)
+    np.testing.assert_array_equal(at_sample_rate(given, 48_000), given)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from kino.families import FAMILIES
-from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO
-from tests.services.test_families import CASES
+from kino.family import IMAGE_TO_VIDEO, IMAGES, SOUND, TEXT_TO_VIDEO
+from tests.services.families import CASES
 
 STREAMED = ("cogvideox", "hunyuan", "hunyuan-i2v", "wan")
 """Families whose videos are decoded piece by piece."""
 README = Path(__file__).parents[2] / "README.md"
-HEADER = ("| family | pipelines | text to video | picture to video | pictures | decoded |", "| --- " * 6 + "|")
+HEADER = ("| family | pipelines | text to video | picture to video | pictures | sound | decoded |", "| --- " * 7 + "|")
 
 
 def builds(name: str) -> Callable[[], Any]:
@@ -23,13 +23,14 @@ def shown(name: str) -> set[str]:
     """What the cases of a family make."""
     cases = [case for key, case in CASES.items() if key.split()[0] == name]
     kinds = {True: IMAGE_TO_VIDEO, False: TEXT_TO_VIDEO}
-    return {IMAGES if case.frames == 1 else kinds[bool(case.begins)] for case in cases}
+    made = {IMAGES if case.frames == 1 else kinds[bool(case.begins)] for case in cases}
+    return made | {SOUND for case in cases if case.bands}
 
 
 def told(name: str) -> str:
     """The line of a family in README.md."""
     pipelines = ", ".join(pipeline.removesuffix("Pipeline") for pipeline in FAMILIES[name].pipelines)
-    makes = ("yes" if ability in shown(name) else "" for ability in (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES))
+    makes = ("yes" if ability in shown(name) else "" for ability in (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, IMAGES, SOUND))
     decoded = "piece by piece" if name in STREAMED else "whole"
     return f"| {' | '.join((name, pipelines, *makes, decoded))} |".replace("|  |", "| |").replace("|  |", "| |")
 

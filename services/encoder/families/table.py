@@ -8,6 +8,7 @@ from services.encoder.engine import EncoderEngine, Engine
 from services.encoder.families.flux import Flux
 from services.encoder.families.hunyuan import Hunyuan, HunyuanPicture
 from services.encoder.families.hunyuan15 import Hunyuan15
+from services.encoder.families.ltx2 import Ltx2
 from services.encoder.families.t5 import CogVideoX, Ltx, Mochi, Wan
 from services.encoder.families.text import Texts
 from services.encoder.published import PublishedEncoder
@@ -19,6 +20,7 @@ TEXTS: dict[str, type[Texts]] = {
     "hunyuan-i2v": HunyuanPicture,
     "hunyuan15": Hunyuan15,
     "ltx": Ltx,
+    "ltx2": Ltx2,
     "mochi": Mochi,
     "wan": Wan,
 }

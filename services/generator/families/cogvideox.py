@@ -33,15 +33,16 @@ class CogVideoX(Denoiser):
         patch = self.network.config.patch_size_t or 1
         return Grid(-(-grid.t // patch) * patch, grid.h, grid.w)
 
-    def noise(self, grid: Grid, generator: torch.Generator) -> Tensor:
+    def noise(self, order: Order, generator: torch.Generator) -> Tensor:
+        grid = self.extent(order.grid)
         shape = (1, grid.t, self.clips.channels, grid.h, grid.w)
         return torch.randn(shape, generator=generator, dtype=self.noise_dtype)
 
-    def arrange(self, latents: Tensor) -> Tensor:
+    def arrange(self, latents: Tensor, sound: Tensor | None) -> Tensor:
         return latents.transpose(1, 2)
 
-    def restore(self, latents: Tensor) -> Tensor:
-        return latents.transpose(1, 2)
+    def restore(self, latents: Tensor, order: Order) -> tuple[Tensor, Tensor | None]:
+        return latents.transpose(1, 2), None
 
     def predictor(self, order: Order) -> Predict:
         for text in order.texts:
@@ -72,7 +73,7 @@ class CogVideoX(Denoiser):
         """The latents of the picture as the network takes them beside its own: zeros after the first frame."""
         if order.picture is None:
             return []
-        first = self.arrange(order.picture).to(self.dtype)
+        first = order.picture.transpose(1, 2).to(self.dtype)
         after = self.extent(order.grid).t - first.shape[1]
         return [functional.pad(first, (0, 0, 0, 0, 0, 0, 0, after))]
 

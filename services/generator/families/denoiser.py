@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class Order:
         grid: latent extent of the clip.
         fps: frames per second that the clip is meant for.
         picture: latents [1 c t h w] of the picture that the clip begins with, if any.
+        sound: shape of the latents of the clip's sound; empty where it comes without.
+        levels: of noise by time, where the family asks for them.
     """
 
     prompt: Mapping[str, Tensor]
@@ -36,6 +38,8 @@ class Order:
     grid: Grid
     fps: float
     picture: Tensor | None = None
+    sound: tuple[int, ...] = ()
+    levels: Mapping[float, Tensor] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[Mapping[str, Tensor]]:
@@ -101,28 +105,34 @@ class Denoiser(ABC):
         """The latent extent that is denoised for a clip; frames before the clip's own are cut off in the end."""
         return grid
 
-    def noise(self, grid: Grid, generator: torch.Generator) -> Tensor:
+    def noise(self, order: Order, generator: torch.Generator) -> Tensor:
         """Noise, drawn on the CPU as the family's own pipeline draws it."""
+        grid = self.extent(order.grid)
         shape = (1, self.clips.channels, grid.t, grid.h, grid.w)
         return torch.randn(shape, generator=generator, dtype=self.noise_dtype)
 
-    def arrange(self, latents: Tensor) -> Tensor:
-        """Latents [1 c t h w] in the family's own order."""
+    def arrange(self, latents: Tensor, sound: Tensor | None) -> Tensor:
+        """Latents [1 c t h w], and those [1 c t m] of their sound if any, in the family's own order."""
         return latents
 
-    def restore(self, latents: Tensor) -> Tensor:
-        """Latents of the family's own order as [1 c t h w]."""
-        return latents
+    def restore(self, latents: Tensor, order: Order) -> tuple[Tensor, Tensor | None]:
+        """Latents of the family's own order as [1 c t h w], and those of their sound as [1 c t m], if any."""
+        return latents, None
 
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
         """Lay out the times of so many steps."""
         scheduler.set_timesteps(steps)
 
+    def levels(self, scheduler: Any) -> Mapping[float, Tensor]:
+        """The levels of noise at the times of a scheduler, where predictions are guided as data."""
+        return {}
+
     def needed_bytes(self, order: Order) -> int:
         """Most bytes that a step holds at once beside the weights."""
         batch = len(order.texts) if self.batches_texts else 1
         rows = sum(text.shape[1] for text in order.prompt.values())
-        return step_bytes(self.network.config, self.extent(order.grid), batch, rows, self.dtype.itemsize)
+        heard = order.sound[1] if order.sound else 0
+        return step_bytes(self.network.config, self.extent(order.grid), batch, rows, self.dtype.itemsize, heard)
 
     def picture_shape(self, grid: Grid) -> tuple[int, ...]:
         """Shape of the latents of the picture that a clip begins with."""

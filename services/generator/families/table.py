@@ -11,6 +11,7 @@ from services.generator.families.flux import Flux
 from services.generator.families.hunyuan import Hunyuan, HunyuanPicture
 from services.generator.families.hunyuan15 import Hunyuan15
 from services.generator.families.ltx import Ltx
+from services.generator.families.ltx2 import Ltx2
 from services.generator.families.mochi import Mochi
 from services.generator.families.wan import Wan
 from services.generator.published import PublishedEngine
@@ -22,6 +23,7 @@ DENOISERS: dict[str, type[Denoiser]] = {
     "hunyuan-i2v": HunyuanPicture,
     "hunyuan15": Hunyuan15,
     "ltx": Ltx,
+    "ltx2": Ltx2,
     "mochi": Mochi,
     "wan": Wan,
 }

@@ -2,7 +2,7 @@
 
 from kino import bounds
 from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, graph_pb2, tae_pb2
-from services.graph.products.text import Infos, check_media, edge, port
+from services.graph.products.text import Infos, check_makes_sound, check_media, edge, port
 
 _EDGES = (
     ("interpret.instruction", "encode.prompt"),
@@ -42,6 +42,7 @@ def expand(product: graph_pb2.EditVideo, field: str, infos: Infos, seed: int) ->
 
     Raises:
         InvalidArgumentError: a field is out of bounds, there is no video, or the instruction asks for no edit.
+        FailedPreconditionError: new sound is asked for, and the audio service decodes alone.
     """
     check_media(product.video, f"{field}.video", "video")
     limits = infos["editor"].limits
@@ -76,6 +77,8 @@ def expand(product: graph_pb2.EditVideo, field: str, infos: Infos, seed: int) ->
         ],
         edges=[edge(source, target) for source, target in _EDGES],
     )
+    if product.new_sound:
+        check_makes_sound(infos)
     film = _with_new_sound(made, seed) if product.new_sound else "export.media"
     made.outputs.add(name="film", source=port(film))
     made.outputs.add(name="contact_sheet", source=port("export.contact_sheet"))

@@ -27,7 +27,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
 
     Raises:
         InvalidArgumentError: a field is out of bounds, or there is no picture.
-        FailedPreconditionError: no service begins films with pictures.
+        FailedPreconditionError: no service begins films with pictures, or as `finish_film`.
     """
     check_media(product.image, f"{field}.image", "image")
     limits = _maker(infos).limits
@@ -50,7 +50,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     ):
         made.edges.append(edge(source, target))
     show(made, "animate", frames, fps, graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM))
-    return finish_film(made, seed, product.silent)
+    return finish_film(made, infos, "animate", seed, product.silent)
 
 
 def _maker(infos: Infos) -> info_pb2.Info:

@@ -20,6 +20,7 @@ def expand(product: graph_pb2.PersonalizeVideo, field: str, infos: Infos, seed: 
 
     Raises:
         InvalidArgumentError: a field is out of bounds, or there is no picture.
+        FailedPreconditionError: as `finish_film`.
     """
     check_media(product.image, f"{field}.image", "image")
     limits = infos["personalizer"].limits
@@ -43,4 +44,4 @@ def expand(product: graph_pb2.PersonalizeVideo, field: str, infos: Infos, seed: 
     ):
         made.edges.append(edge(source, target))
     show(made, "personalize", frames, fps, graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM))
-    return finish_film(made, seed, product.silent)
+    return finish_film(made, infos, "personalize", seed, product.silent)

@@ -3,7 +3,7 @@
 from kino import bounds
 from kino.errors import InvalidArgumentError
 from kino.v1 import audio_pb2, graph_pb2
-from services.graph.products.text import Infos, edge, port
+from services.graph.products.text import Infos, check_makes_sound, edge, port
 
 __all__ = ["components", "expand"]
 
@@ -22,7 +22,9 @@ def expand(product: graph_pb2.SoundForVideo, field: str, infos: Infos, seed: int
 
     Raises:
         InvalidArgumentError: a field is out of bounds, or there is no video.
+        FailedPreconditionError: the audio service decodes alone.
     """
+    check_makes_sound(infos)
     limits = infos["audio"].limits
     if not product.HasField("video"):
         raise InvalidArgumentError(f"{field}.video", "", "given")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from kino import bounds, validate
-from kino.errors import InvalidArgumentError
+from kino.errors import FailedPreconditionError, InvalidArgumentError
 from kino.v1 import audio_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, media_pb2, rewriter_pb2, tae_pb2
 
 Infos = Mapping[str, info_pb2.Info]
@@ -98,16 +98,43 @@ def show(made: graph_pb2.Pipeline, source: str, frames: int, fps: int | None, ex
     made.edges.append(edge("decode.video", "export.video"))
 
 
-def finish_film(made: graph_pb2.Pipeline, seed: int, silent: bool) -> graph_pb2.Pipeline:
-    """Return a film's pipeline with its outputs and, unless it is silent, with sound made of the decoded video."""
-    if not silent:
+def finish_film(made: graph_pb2.Pipeline, infos: Infos, source: str, seed: int, silent: bool) -> graph_pb2.Pipeline:
+    """Return a film's pipeline with its outputs and, unless it is silent, with sound.
+
+    It is made of the decoded video, or decoded where the audio service belongs to a generator that makes both.
+
+    Args:
+        source: the node that gives the latents.
+
+    Raises:
+        FailedPreconditionError: the audio service decodes alone, and no generator makes the film.
+    """
+    nodes = {node.name: node for node in made.nodes}
+    if not silent and infos["audio"].HasField("sound_space"):
+        if not nodes[source].HasField("generate"):
+            check_makes_sound(infos)
+        length = nodes["decode"].tae_decode
+        made.nodes.add(
+            name="sound", sound_decode=audio_pb2.AudioServiceDecodeRequest(frames=length.frames, fps=length.fps)
+        )
+        made.edges.append(edge(f"{source}.sound_latents", "sound.sound_latents"))
+        made.edges.append(edge(f"{source}.sound_space", "sound.sound_space"))
+    elif not silent:
         made.nodes.add(name="sound", sound=audio_pb2.AudioServiceGenerateRequest(seed=seed))
         made.edges.append(edge("decode.video", "sound.video"))
+    if not silent:
         made.edges.append(edge("sound.sound", "export.sound"))
         made.edges.append(edge("sound.figures", "export.figures"))
     made.outputs.add(name="film", source=port("export.media"))
     made.outputs.add(name="contact_sheet", source=port("export.contact_sheet"))
     return made
+
+
+def check_makes_sound(infos: Infos) -> None:
+    """Refuse what needs sound of a video or of words where the audio service decodes that of its generator alone."""
+    if infos["audio"].HasField("sound_space"):
+        told = "which decodes what its generator makes, and makes no sound of videos or of words"
+        raise FailedPreconditionError(f"the audio service has {infos['audio'].version}, {told}")
 
 
 def edge(source: str, target: str) -> graph_pb2.PipelineEdge:

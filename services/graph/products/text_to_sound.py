@@ -2,7 +2,7 @@
 
 from kino import bounds
 from kino.v1 import audio_pb2, graph_pb2
-from services.graph.products.text import Infos, edge, port
+from services.graph.products.text import Infos, check_makes_sound, edge, port
 
 __all__ = ["components", "expand"]
 
@@ -21,7 +21,9 @@ def expand(product: graph_pb2.TextToSound, field: str, infos: Infos, seed: int) 
 
     Raises:
         InvalidArgumentError: a field is out of bounds.
+        FailedPreconditionError: the audio service decodes alone.
     """
+    check_makes_sound(infos)
     limits = infos["audio"].limits
     description, music = bounds.sound_words(product, field, limits)
     sound = audio_pb2.AudioServiceGenerateRequest(

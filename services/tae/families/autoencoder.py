@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kino.memory import FRAMES_AT_ONCE, decode_bytes
+from kino.memory import frames_at_once, vae_bytes
 from kino.parts import Parts
 from kino.shapes import Clips
-
-_RGB = 3
 
 
 class Autoencoder(ABC):
@@ -45,7 +43,7 @@ class Autoencoder(ABC):
     @property
     def frames_at_once(self) -> int | None:
         """Video frames that are decoded at once at most; None where it is the whole clip."""
-        return FRAMES_AT_ONCE.get(type(self.network).__name__)
+        return frames_at_once(self.network, self.is_tiled)
 
     def tile(self) -> None:
         """Compute in tiles from now on, as the library does it: in less memory, near to the whole but not it."""
@@ -62,13 +60,7 @@ class Autoencoder(ABC):
 
     def needed_bytes(self, frames: int, height: int, width: int) -> int:
         """Most bytes that decoding holds at once beside the weights."""
-        at_once, network = min(frames, self.frames_at_once or frames), self.network
-        if not self.is_tiled:
-            return decode_bytes(network.config, at_once, height, width, self.dtype.itemsize)
-        side = getattr(network, "tile_sample_min_size", 0)
-        tile = (min(height, side or network.tile_sample_min_height), min(width, side or network.tile_sample_min_width))
-        done = 2 * _RGB * frames * height * width * self.dtype.itemsize  # its tiles, and what is put together of them
-        return done + decode_bytes(network.config, at_once, *tile, self.dtype.itemsize)
+        return vae_bytes(self.network, frames, height, width, self.dtype.itemsize, self.is_tiled)
 
 
 class Scaled(Autoencoder):

@@ -1,4 +1,4 @@
-"""The autoencoder of LTX-Video."""
+"""The autoencoders of LTX-Video and of LTX-2."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,6 @@ class Ltx(Overlapping):
 
     Long clips are decoded in tiles of time where tiles are asked for; otherwise whole.
     """
-
-    @property
-    def frames_at_once(self) -> int | None:
-        network = self.network
-        return network.tile_sample_min_num_frames + network.temporal_compression_ratio if self.is_tiled else None
 
     def tile(self) -> None:
         super().tile()

@@ -20,6 +20,7 @@ AUTOENCODERS: dict[str, type[Autoencoder]] = {
     "hunyuan-i2v": Hunyuan,
     "hunyuan15": Scaled,
     "ltx": Ltx,
+    "ltx2": Ltx,
     "mochi": Mochi,
     "wan": Wan,
 }

@@ -1,7 +1,7 @@
 import pytest
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import encoder_pb2, generator_pb2, graph_pb2, info_pb2, tae_pb2
+from kino.v1 import audio_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, tae_pb2
 from services.graph.fit import check_fit, fill_defaults
 from services.graph.pipeline import check
 from services.graph.products.text import edge, port
@@ -51,6 +51,24 @@ def test_parts_of_one_training_fit() -> None:
 def test_parts_of_different_trainings_do_not(parts: dict[str, info_pb2.Info], words: str) -> None:
     with pytest.raises(FailedPreconditionError, match=words):
         check_fit(check(pipeline()), parts)
+
+
+def test_sound_is_decoded_by_what_its_generator_was_trained_with() -> None:
+    heard = pipeline()
+    decode = audio_pb2.AudioServiceDecodeRequest(frames=8, fps=16)
+    heard.nodes.add(name="sound", sound_decode=decode)
+    heard.edges.append(edge("sample.sound_latents", "sound.sound_latents"))
+    parts = infos()
+    parts["audio"] = info_pb2.Info(component="audio", version="4", sound_space=info_pb2.SoundSpace(digest="s"))
+    with pytest.raises(
+        FailedPreconditionError, match=r"generator 2 and audio 4 do not fit: .* space s, sample gives none"
+    ):
+        check_fit(check(heard), parts)
+    parts["generator"].sound_space.digest = "r"
+    with pytest.raises(FailedPreconditionError, match="sound decodes sound of the space s, sample gives r"):
+        check_fit(check(heard), parts)
+    parts["generator"].sound_space.digest = "s"
+    check_fit(check(heard), parts)
 
 
 def test_what_is_left_open_is_filled_in_and_what_is_set_is_kept() -> None:

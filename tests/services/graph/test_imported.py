@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from kino.errors import FailedPreconditionError
 from kino.footage import probe
 from kino.images import encode_png
 from kino.importing import import_pipeline
 from kino.registry import Registry
+from kino.sound import read_sound
 from kino.v1 import generator_pb2, graph_pb2, info_pb2, media_pb2
-from tests import picture_pipelines, pipelines
+from tests import picture_pipelines, pipelines, sound_pipelines
 from tests.kino.clips import noise
 from tests.services.conftest import Serve, Served
 from tests.services.graph.test_sound import make
@@ -22,7 +24,7 @@ SUCCEEDED = graph_pb2.GENERATION_STATE_SUCCEEDED
 async def graph(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Served:
     """A graph without an editor, its models those of the pipeline that a test is parametrised with."""
     import_pipeline(pipelines.save(request.param, tmp_path / "pipeline"), Registry(tmp_path / "models"), "tiny")
-    names = ("encoder", "generator", "tae")
+    names = ("encoder", "generator", "tae", *(("audio",) if request.param is sound_pipelines.ltx2 else ()))
     peers = {name: (await serve(name, preset="mini", version="tiny")).address for name in names}
     return await serve("graph", peers=peers, ledger=f"sqlite:///{tmp_path}/ledger.sqlite")
 
@@ -46,3 +48,27 @@ async def test_a_picture_becomes_a_film_of_the_size_that_is_asked_for(graph: Ser
     assert (info.height, info.width, info.num_frames) == (32, 64, round(0.5 * info.fps))
     again = await make(graph, image_to_video=order)
     assert all(stage.cached for stage in again.stages)
+
+
+@pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)
+async def test_a_film_has_the_sound_that_its_generator_made_of_it(graph: Served) -> None:
+    film = graph_pb2.TextToVideo(
+        prompt="a red ball bounces", seconds=0.5, seed=3, verbatim=True, sampling=generator_pb2.Sampling(steps=2),
+        pixels=info_pb2.Size(height=32, width=32),
+    )  # fmt: skip
+    made = await make(graph, text_to_video=film)
+    assert made.state == SUCCEEDED, made.error
+    assert [stage.name for stage in made.stages] == ["encode", "generate", "decode", "sound", "export"]
+    artifact = next(artifact for artifact in made.artifacts if artifact.name == "film")
+    info, sound = probe(graph.store.get(artifact.media.uri)), read_sound(graph.store.get(artifact.media.uri))
+    assert (info.num_frames, info.fps, info.num_tracks, sound.shape) == (12, 24, 1, (2, 24_000))
+    assert artifact.sound.samples == 24_000
+    assert sound.std() > 0.001
+    again = await make(graph, text_to_video=film)
+    assert all(stage.cached for stage in again.stages)
+
+
+@pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)
+async def test_a_decoder_of_sound_makes_none_of_words(graph: Served) -> None:
+    with pytest.raises(FailedPreconditionError, match="the audio service has tiny, which decodes what its generator makes"):
+        await make(graph, text_to_sound=graph_pb2.TextToSound(description="rain", seconds=1.0))
