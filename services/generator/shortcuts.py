@@ -17,7 +17,7 @@ class Shortcuts:
         networks: transformers on their device; they are changed.
 
     Raises:
-        ValueError: the class of one knows no cache.
+        ValueError: the class of one knows no cache, or it has a single block.
     """
 
     def __init__(self, networks: Collection[Any], execution: Execution) -> None:
@@ -56,11 +56,17 @@ class Shortcuts:
 
 
 def _keep(network: Any, threshold: float) -> None:
+    refused, name = f"--cache is {threshold:g}, must be left out", type(network).__name__
     if not hasattr(network, "enable_cache"):
-        raise ValueError(f"--cache is {threshold:g}, must be left out: {type(network).__name__} knows none")
+        raise ValueError(f"{refused}: {name} knows none")
     with READING:
         from diffusers import FirstBlockCacheConfig
-    network.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+    try:
+        network.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+    except IndexError as error:  # the first block and the last one cannot be told apart
+        raise ValueError(f"{refused}: this {name} has a single block, and none after it to leave out") from error
+    except ValueError as error:
+        raise ValueError(f"{refused}: the blocks of {name} know none") from error
 
 
 def _compile(network: Any) -> None:

@@ -1,7 +1,9 @@
 """Published models in less memory or time: what stays equal bit for bit, and how far the rest is from exact."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from services.encoder.published import PublishedEncoder
 from services.generator.engine import Task
 from services.generator.families.table import DENOISERS, open_engine
 from services.generator.published import PublishedEngine
-from tests import pipelines
+from services.generator.shortcuts import Shortcuts
+from tests import pipelines, sound_pipelines
 from tests.pipelines import NEGATIVE, PROMPT
 
 STEPS = 8
@@ -113,6 +116,18 @@ def test_a_cache_leaves_blocks_out_that_change_little(tmp_path: Path) -> None:
         list(engine.generate(model.task))
         counts[cache] = len(calls)
     assert counts == {1e-6: 2 * STEPS, 1.0: 2 * 2}  # both texts, in every step or where it begins anew
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (pipelines.ltx, "this LTXVideoTransformer3DModel has a single block"),
+        (sound_pipelines.ltx2, "the blocks of LTX2VideoTransformer3DModel know none"),
+    ],
+)
+def test_a_cache_is_refused_where_no_block_can_be_left_out(build: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"--cache is 0\.1, must be left out: {reason}"):
+        Shortcuts([build().transformer], Execution(cache=0.1))
 
 
 def test_compiled_blocks_are_asked_for_once_and_take_no_adapters(tmp_path: Path) -> None:
