@@ -25,6 +25,13 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=10, help="films or calls of each kind; decoders run 3 times as many"
     )
+    parser.add_argument(
+        "--modes",
+        nargs="*",
+        choices=tuple(MODES),
+        default=list(MODES),
+        help="of overhead, beside what is served plainly",
+    )
     parser.add_argument("--cancels", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     given = parser.parse_args()
@@ -45,7 +52,7 @@ def measure(given: argparse.Namespace) -> list[Section]:
     if "onnx" in names:
         sections += runtimes(given.preset, given.device, 3 * given.rounds)
     if "overhead" in names:
-        sections.append(overhead(list(MODES), given.threads, given.rounds))
+        sections.append(overhead(given.modes, given.threads, given.rounds))
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:
