@@ -1,5 +1,8 @@
 """The table behind the ledger, in SQLite or PostgreSQL."""
 
+import asyncio
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +35,9 @@ from kino.errors import UnavailableError
 READ_ONLY = "kino_read_only"  # execution option of a connection that only reads
 LOSABLE = "kino_losable"  # of one whose writes a power failure may undo: nobody was promised them
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+_PAUSE_SECONDS = 1.0
 _PREPARE_LOCK = 0x6B696E6F  # any number that nobody else in the database uses: "kino"
+_log = logging.getLogger("kino.graph")
 
 
 class LedgerUnavailableError(UnavailableError):
@@ -136,6 +141,26 @@ def prepare(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"select pg_advisory_xact_lock({_PREPARE_LOCK})"))
         metadata.create_all(connection)
+
+
+async def open_engine(url: str, patience_seconds: float) -> Engine:
+    """Return an engine whose database is there and has the table; a server that does not answer is waited for.
+
+    Raises:
+        ValueError: as `parse`.
+        LedgerUnavailableError: the server still does not answer, or the file cannot be opened.
+    """
+    engine = connect(url)
+    until = time.monotonic() + (patience_seconds if engine.dialect.name == "postgresql" else 0.0)
+    while True:
+        try:
+            await asyncio.to_thread(prepare, engine)
+            return engine
+        except LedgerUnavailableError as error:
+            if time.monotonic() > until:
+                raise
+            _log.warning("waiting for the ledger", extra={"error": error.message})
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

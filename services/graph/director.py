@@ -133,9 +133,8 @@ class Director:
         if self._running.get(id) is task:
             del self._running[id]
         _RUNNING.dec()
-        if (
-            not task.cancelled() and (error := task.exception()) is not None
-        ):  # its lease will run out, and another ends it
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # its lease will run out, and another ends it
             _log.error("cannot write what became of a generation", exc_info=error, extra={"generation": id})
         self.wake()
 
@@ -159,8 +158,7 @@ class Director:
     async def _direct(self, claim: Claim) -> None:
         """Run one generation to its end, as one trace."""
         request_id.set(claim.request_id)
-        known = {"generation": claim.id, "request_id": claim.request_id}
-        with _tracer.start_as_current_span("generation", attributes=known):
+        with _tracer.start_as_current_span("generation", attributes={"generation": claim.id}):
             await self._bring_to_end(claim)
 
     async def _bring_to_end(self, claim: Claim) -> None:

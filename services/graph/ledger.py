@@ -10,35 +10,17 @@ database's own, so the clocks of the directors' machines do not matter.
 """
 
 import asyncio
-import logging
 import re
-import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from kino.errors import (
-    AlreadyExistsError,
-    FailedPreconditionError,
-    NotFoundError,
-    ResourceExhaustedError,
-    UnavailableError,
-)
+from kino.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from kino.v1 import graph_pb2
-from services.graph.database import (
-    LOSABLE,
-    READ_ONLY,
-    LedgerUnavailableError,
-    connect,
-    failures_are_typed,
-    generations,
-    now,
-    prepare,
-)
+from services.graph.database import LOSABLE, READ_ONLY, failures_are_typed, generations, now, open_engine
 from services.graph.rows import (
     ACTIVE,
     BY_ID,
@@ -58,6 +40,7 @@ from services.graph.rows import (
     insertion,
     message,
 )
+from services.graph.watchers import Watchers
 
 T = TypeVar("T")
 _SOURCES: dict[State, tuple[State, ...]] = {
@@ -69,10 +52,8 @@ _SOURCES: dict[State, tuple[State, ...]] = {
 _OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, graph_pb2.STAGE_STATE_RUNNING)
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 2.0
-_OPEN_PAUSE_SECONDS = 1.0
 _THREADS = 4  # transactions at once; SQLite lets one of them write
 _POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
-_log = logging.getLogger("kino.graph")
 
 
 class Ledger:
@@ -84,8 +65,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
-        self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._closing = False
+        self._watchers = Watchers()
 
     @classmethod
     async def open(cls, url: str, patience_seconds: float = 120.0) -> "Ledger":
@@ -98,17 +78,7 @@ class Ledger:
             ValueError: the URL names another kind of database, or none.
             LedgerUnavailableError: the server does not answer, or the file cannot be opened.
         """
-        engine = connect(url)
-        until = time.monotonic() + (patience_seconds if engine.dialect.name == "postgresql" else 0.0)
-        while True:
-            try:
-                await asyncio.to_thread(prepare, engine)
-                return cls(engine)
-            except LedgerUnavailableError as error:
-                if time.monotonic() > until:
-                    raise
-                _log.warning("waiting for the ledger", extra={"error": error.message})
-                await asyncio.sleep(_OPEN_PAUSE_SECONDS)
+        return cls(await open_engine(url, patience_seconds))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -185,7 +155,7 @@ class Ledger:
             return _row(connection, id)
 
         row = await self._write(end)
-        self._tell(id)
+        self._watchers.tell(id)
         return message(row)
 
     async def delete(self, id: str) -> None:
@@ -241,13 +211,13 @@ class Ledger:
     async def begin(self, id: str, owner: str) -> None:
         """Turn a generation that waits to RUNNING; one that runs already, under an earlier director, stays so."""
         await self._note(lambda connection: _move(connection, id, RUNNING, owner, start_time=now()))
-        self._tell(id)
+        self._watchers.tell(id)
 
     async def report(self, id: str, owner: str, outcome: graph_pb2.Generation) -> None:
         """Write how far a generation has come, if the director still holds it."""
         values = {"its_id": id, "its_owner": owner, "outcome": outcome.SerializeToString()}
         await self._note(lambda connection: connection.execute(REPORTING, values))
-        self._tell(id)
+        self._watchers.tell(id)
 
     async def finish(
         self, id: str, owner: str, state: State, outcome: graph_pb2.Generation, record: graph_pb2.Record | None = None
@@ -258,36 +228,25 @@ class Ledger:
             "record": record.SerializeToString() if record is not None else None,
         }
         done = await self._write(lambda connection: _move(connection, id, state, owner, **values))
-        self._tell(id)
+        self._watchers.tell(id)
         return done
 
     def end_watches(self) -> None:
         """Let every watch end with `UnavailableError`, those too that begin now; first it tells what is new."""
-        self._closing = True
-        for id in self._watchers:
-            self._tell(id)
+        self._watchers.end()
 
     async def watch(self, id: str, after_sequence: int = 0) -> AsyncGenerator[graph_pb2.Generation]:
         """Yield the generation whenever it is newer than what was yielded before, until it has ended."""
-        event = asyncio.Event()
-        self._watchers.setdefault(id, set()).add(event)
-        try:
+        with self._watchers.waiter(id) as waiter:
             while True:
-                event.clear()
+                waiter.begin()
                 generation = await self.get(id)
                 if generation.sequence > after_sequence:
                     after_sequence = generation.sequence
                     yield generation
                 if generation.state in ENDED:
                     return
-                if self._closing:
-                    raise UnavailableError("this graph is about to end: watch again")
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), _POLL_SECONDS)
-        finally:
-            self._watchers[id].discard(event)
-            if not self._watchers[id]:
-                del self._watchers[id]
+                await waiter.wait(_POLL_SECONDS)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._transact(work, {READ_ONLY: True})
@@ -309,10 +268,6 @@ class Ledger:
                 return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, transact)
-
-    def _tell(self, id: str) -> None:
-        for event in self._watchers.get(id, ()):
-            event.set()
 
 
 def _move(connection: Connection, id: str, to: State, owner: str | None = None, **values: Any) -> bool:

@@ -5,9 +5,7 @@ import re
 import pytest
 
 from services.service import NAMES
-from tests.charts.rendering import APIS, CHART, URL, Chart, Manifest, pod
-
-GRPC_ROUTE = "gateway.networking.k8s.io/v1/GRPCRoute"
+from tests.charts.rendering import CHART, URL, Chart, Manifest, pod
 
 
 def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
@@ -172,36 +170,6 @@ def test_helm_test_makes_a_film(chart: Chart) -> None:
     assert film["metadata"]["annotations"]["helm.sh/hook"] == "test"
     container = film["spec"]["containers"][0]
     assert (container["command"][:2], container["args"]) == (["kino", "film"], ["--address", "demo-kino:7000"])
-
-
-def test_clients_outside_have_an_entrance_of_every_kind(chart: Chart) -> None:
-    found = chart.render({"entrance": {"type": "LoadBalancer", "annotations": {"pool": "films"}}}, "values-cpu.yaml")
-    entrance = found["Service", "demo-kino"]
-    assert (entrance["spec"]["type"], entrance["metadata"]["annotations"]) == ("LoadBalancer", {"pool": "films"})
-    assert entrance["spec"]["selector"]["app.kubernetes.io/component"] == "graph"
-    assert not [kind for kind, _ in found if kind in ("Ingress", "GRPCRoute")]
-    ingress = {"host": "films.example", "className": "nginx", "tlsSecret": "films-tls"}
-    entrance = {"ingress": ingress, "route": {"gateway": "edge", "namespace": "net", "host": "films.example"}}
-    found = chart.render({"entrance": entrance}, "values-cpu.yaml", apis=(*APIS, GRPC_ROUTE))
-    made = found["Ingress", "demo-kino"]
-    assert made["spec"]["tls"] == [{"hosts": ["films.example"], "secretName": "films-tls"}]
-    assert made["metadata"]["annotations"]["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPC"
-    (rule,) = made["spec"]["rules"]
-    backend = {"service": {"name": "demo-kino", "port": {"name": "grpc"}}}
-    assert (rule["host"], rule["http"]["paths"][0]["backend"]) == ("films.example", backend)
-    route = found["GRPCRoute", "demo-kino"]["spec"]
-    assert route["parentRefs"] == [{"name": "edge", "namespace": "net"}]
-    assert route["rules"] == [{"backendRefs": [{"name": "demo-kino", "port": 7000}]}]
-
-
-def test_traces_go_where_a_collector_is_named(chart: Chart) -> None:
-    collector = "http://collector.monitoring:4317"
-    found = chart.render({"monitoring": {"traces": collector}}, "values-cpu.yaml")
-    variable = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": collector}
-    assert all(variable in pod(found, name)["containers"][0]["env"] for name in NAMES)
-    trace = {"ports": [{"protocol": "TCP", "port": 4317}]}
-    assert trace in found["NetworkPolicy", "demo-kino"]["spec"]["egress"]
-    assert trace not in chart.render({}, "values-cpu.yaml")["NetworkPolicy", "demo-kino"]["spec"]["egress"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the chart brings besides its services: servers for trials, Ray, volumes of models, a dashboard."""
+"""What the chart brings besides its services: servers for trials, Ray, volumes, a dashboard, an entrance, traces."""
 
 import json
 import re
@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY
 
 from services.graph.ray_service import application
 from services.service import NAMES
-from tests.charts.rendering import CHART, ROOT, Chart, pod
+from tests.charts.rendering import APIS, CHART, ROOT, Chart, pod
 
+GRPC_ROUTE = "gateway.networking.k8s.io/v1/GRPCRoute"
 SECRET = {"secretKeyRef": {"name": "kino-trial", "key": "password"}}
 
 
@@ -192,3 +193,33 @@ def test_the_dashboard_shows_what_the_services_measure(chart: Chart) -> None:
 def _series(name: str, kind: str) -> list[str]:
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
     return [name + ending for ending in endings.get(kind, [""])]
+
+
+def test_clients_outside_have_an_entrance_of_every_kind(chart: Chart) -> None:
+    found = chart.render({"entrance": {"type": "LoadBalancer", "annotations": {"pool": "films"}}}, "values-cpu.yaml")
+    entrance = found["Service", "demo-kino"]
+    assert (entrance["spec"]["type"], entrance["metadata"]["annotations"]) == ("LoadBalancer", {"pool": "films"})
+    assert entrance["spec"]["selector"]["app.kubernetes.io/component"] == "graph"
+    assert not [kind for kind, _ in found if kind in ("Ingress", "GRPCRoute")]
+    ingress = {"host": "films.example", "className": "nginx", "tlsSecret": "films-tls"}
+    entrance = {"ingress": ingress, "route": {"gateway": "edge", "namespace": "net", "host": "films.example"}}
+    found = chart.render({"entrance": entrance}, "values-cpu.yaml", apis=(*APIS, GRPC_ROUTE))
+    made = found["Ingress", "demo-kino"]
+    assert made["spec"]["tls"] == [{"hosts": ["films.example"], "secretName": "films-tls"}]
+    assert made["metadata"]["annotations"]["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPC"
+    (rule,) = made["spec"]["rules"]
+    backend = {"service": {"name": "demo-kino", "port": {"name": "grpc"}}}
+    assert (rule["host"], rule["http"]["paths"][0]["backend"]) == ("films.example", backend)
+    route = found["GRPCRoute", "demo-kino"]["spec"]
+    assert route["parentRefs"] == [{"name": "edge", "namespace": "net"}]
+    assert route["rules"] == [{"backendRefs": [{"name": "demo-kino", "port": 7000}]}]
+
+
+def test_traces_go_where_a_collector_is_named(chart: Chart) -> None:
+    collector = "http://collector.monitoring:4317"
+    found = chart.render({"monitoring": {"traces": collector}}, "values-cpu.yaml")
+    variable = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": collector}
+    assert all(variable in pod(found, name)["containers"][0]["env"] for name in NAMES)
+    trace = {"ports": [{"protocol": "TCP", "port": 4317}]}
+    assert trace in found["NetworkPolicy", "demo-kino"]["spec"]["egress"]
+    assert trace not in chart.render({}, "values-cpu.yaml")["NetworkPolicy", "demo-kino"]["spec"]["egress"]

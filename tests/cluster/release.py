@@ -120,10 +120,11 @@ def helm(*arguments: str, stdin: str | None = None) -> str:
 
 
 def pods(service: str) -> dict[str, str]:
-    """Addresses of the running pods of a service, by their names."""
+    """Addresses of the running pods of a service, by their names; those that are ending are left out."""
     labels = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component={service}"
     found = get("pods", f"--namespace={NAMESPACE}", f"--selector={labels}", "--field-selector=status.phase=Running")
-    return {row["metadata"]["name"]: row["status"]["podIP"] for row in found["items"]}
+    lasting = [row for row in found["items"] if "deletionTimestamp" not in row["metadata"]]
+    return {row["metadata"]["name"]: row["status"]["podIP"] for row in lasting}
 
 
 def outside() -> str:
