@@ -1,5 +1,6 @@
 """Films of pictures by imported models through the graph: encoder, TAE and generator of a pipeline behind it."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ async def test_a_film_has_the_sound_that_its_generator_made_of_it(graph: Served)
     assert [stage.name for stage in made.stages] == ["encode", "generate", "decode", "sound", "export"]
     artifact = next(artifact for artifact in made.artifacts if artifact.name == "film")
     info, sound = probe(graph.store.get(artifact.media.uri)), read_sound(graph.store.get(artifact.media.uri))
-    assert (info.num_frames, info.fps, info.num_tracks, sound.shape) == (12, 24, 1, (2, 24_000))
+    assert (info.num_frames, info.fps, info.num_tracks) == (12, Fraction(24), 1)
+    assert sound.shape == (2, 24_000)
     assert artifact.sound.samples == 24_000
     assert sound.std() > 0.001
     again = await make(graph, text_to_video=film)
@@ -70,5 +72,7 @@ async def test_a_film_has_the_sound_that_its_generator_made_of_it(graph: Served)
 
 @pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)
 async def test_a_decoder_of_sound_makes_none_of_words(graph: Served) -> None:
-    with pytest.raises(FailedPreconditionError, match="the audio service has tiny, which decodes what its generator makes"):
+    with pytest.raises(
+        FailedPreconditionError, match="the audio service has tiny, which decodes what its generator makes"
+    ):
         await make(graph, text_to_sound=graph_pb2.TextToSound(description="rain", seconds=1.0))
