@@ -10,7 +10,8 @@ from kino.families import FAMILIES, Settings
 from kino.importing import import_pipeline
 from kino.registry import Registry, VersionExistsError
 from kino.shapes import Grid
-from tests import picture_pipelines, pipelines
+from tests import picture_pipelines, pipelines, sound_pipelines
+from tests.services.families import CASES
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +87,9 @@ def test_another_type_of_numbers_is_another_version(folder: Path, registry: Regi
         import_pipeline(folder, registry, "a14b", dtype="bfloat16")
 
 
-def builds(name: str) -> Callable[[], Any]:
-    """What makes a tiny pipeline of a family."""
-    made: Callable[[], Any] = getattr(pipelines, name, None) or getattr(picture_pipelines, name.removesuffix("-i2v"))
-    return made
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, registry: Registry) -> None:
-    imported = import_pipeline(pipelines.save(builds(name), tmp_path / name), registry)
+    imported = import_pipeline(pipelines.save(CASES[name].build, tmp_path / name), registry)
     settings = Settings.of(imported.versions["dit"])
     assert imported.pipeline.family == name
     assert set(settings.texts) == {
@@ -117,6 +112,7 @@ def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, regis
         (picture_pipelines.wan_experts, ("image to video",), {"umt5": (512, 16)}),
         (pipelines.ltx, ("text to video", "image to video"), {"t5": (128, 16)}),
         (picture_pipelines.hunyuan, ("image to video",), {"llava": (396, 16), "clip": (1, 16)}),
+        (sound_pipelines.ltx2, ("text to video", "sound"), {"gemma": (1024, 16), "gemma-sound": (1024, 16)}),
     ],
 )
 def test_what_a_pipeline_can_do_follows_from_its_settings(
