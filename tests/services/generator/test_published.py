@@ -120,9 +120,9 @@ def test_what_cannot_fit_is_refused_before_it_begins(
         engine.generate(task(encoder.encode(PROMPT), encoder.encode(""), (81, 720, 1280)))
 
 
-def test_every_family_that_makes_videos_of_texts_is_tried_in_bfloat16() -> None:
+def test_every_family_that_makes_silent_videos_of_texts_is_tried_in_bfloat16() -> None:
     made = {name for name, row in FAMILIES.items() if any("text to video" in can for can in row.pipelines.values())}
-    assert set(SIZES) == made
+    assert set(SIZES) == {name for name in made if FAMILIES[name].sound is None}
 
 
 def test_a_picture_that_the_model_cannot_begin_with_is_refused(wan: tuple[PublishedEncoder, PublishedEngine]) -> None:
