@@ -1,4 +1,4 @@
-# The image of a service: docker build --build-arg EXTRA=tae --tag kino-tae:0.2.0 .
+# The image of a service: docker build --build-arg EXTRA=tae --tag kino-tae:0.3.0 .
 # EXTRA is the service's name; `all` makes one image that serves as any of them, and that trains. `train` makes the image
 # of training jobs, which publish with the commit that they are of:
 # --build-arg GIT_REVISION=$(git describe --always --dirty --abbrev=12). Versions are those of constraints.txt.

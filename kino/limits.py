@@ -166,7 +166,7 @@ class EditLimits:
 
 EDITS: dict[str, EditLimits] = {
     "nano": EditLimits(SAMPLERS["nano"]),
-    "mini": EditLimits(SamplerDefaults(24, 200, 3.0), aspects=("1:1",)),
+    "mini": EditLimits(SamplerDefaults(24, 200, 4.0), aspects=("1:1",)),
     "1b": EditLimits(_PAPER_SAMPLER),
     "5b": EditLimits(_PAPER_SAMPLER),
     "30b": EditLimits(_PAPER_SAMPLER),

@@ -6,6 +6,7 @@ import pytest
 
 from services.service import NAMES
 from tests.charts.rendering import CHART, URL, Chart, Manifest, pod
+from tests.cluster.place import TAG
 
 
 def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
@@ -13,7 +14,7 @@ def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
     own = {f"demo-kino-{name}" for name in NAMES}
     assert {name for kind, name in found if kind == "Deployment"} == own
     assert {name for kind, name in found if kind == "Service"} == {"demo-kino", *own}
-    assert pod(found, "tae")["containers"][0]["image"] == "kino-tae:0.2.0"
+    assert pod(found, "tae")["containers"][0]["image"] == f"kino-tae:{TAG}"
     assert pod(found, "tae")["containers"][0]["args"] == [
         *("tae=7000", "--host=0.0.0.0", "--preset=nano", f"--store={URL}"),
         *("--reload-seconds=30", "--queue=16", "--drain-seconds=60", "--metrics-port=9090"),

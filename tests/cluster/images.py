@@ -24,7 +24,7 @@ import yaml
 from services.service import NAMES
 from tests.cluster import oci
 from tests.cluster.binaries import cache
-from tests.cluster.place import CONFIG
+from tests.cluster.place import CONFIG, TAG
 from tests.cluster.programs import VALUES
 from tests.cluster.tools import ctr
 
@@ -177,11 +177,9 @@ def _environment() -> dict[str, str]:
 
 def main() -> int:
     """Build the image of the chart's version."""
-    chart = (ROOT / "charts" / "kino" / "Chart.yaml").read_text()
-    tag = yaml.safe_load(chart)["appVersion"]
     started = time.monotonic()
-    build(tag)
-    print(f"{IMAGE}:{tag} ({time.monotonic() - started:.0f} s)")
+    build(TAG)
+    print(f"{IMAGE}:{TAG} ({time.monotonic() - started:.0f} s)")
     return 0
 
 

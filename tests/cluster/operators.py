@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.binaries import BINARIES, cache
-from tests.cluster.place import CONFIG, HOME
+from tests.cluster.place import CONFIG, HOME, TAG
 from tests.cluster.tools import apply, kubectl
 
 
@@ -32,7 +32,7 @@ class Operator:
         shutil.copytree(CONFIG / self.name, overlay, dirs_exist_ok=True)
         shutil.copytree(self._kept(version), overlay / "manifests", dirs_exist_ok=True)
         file = overlay / "kustomization.yaml"
-        file.write_text(file.read_text().replace("VERSION", version))
+        file.write_text(file.read_text().replace("VERSION", version).replace("TAG", TAG))
         apply(kubectl("kustomize", str(overlay)))
 
     def wait(self) -> None:

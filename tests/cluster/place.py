@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import yaml
+
 from tests.cluster.binaries import cache
+
+CHART = Path(__file__).parents[2] / "charts" / "kino"
+TAG = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])  # of the project's images
 
 HOME = cache() / "cluster"
 CONFIG = Path(__file__).parent / "config"

@@ -8,9 +8,10 @@ import yaml
 
 from tests.cluster import oci
 from tests.cluster.binaries import BINARIES, path
+from tests.cluster.place import CHART
 from tests.cluster.tools import ctr
 
-VALUES = Path(__file__).parents[2] / "charts" / "kino" / "values.yaml"
+VALUES = CHART / "values.yaml"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 import yaml
 
 from tests.cluster.binaries import path
-from tests.cluster.place import HOME, INSIDE, KEYS, KUBECONFIG
+from tests.cluster.place import CHART, HOME, INSIDE, KEYS, KUBECONFIG
 from tests.cluster.tools import apply, get, kubectl
 
-CHART = Path(__file__).parents[2] / "charts" / "kino"
 NAMESPACE = "films"
 NAME = "kino"
 Values = Mapping[str, object]

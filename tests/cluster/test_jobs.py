@@ -18,7 +18,7 @@ from kino.registry import WEIGHTS_FILE, Registry
 from kino.store import open_store
 from kino.weights import save_state, seeded_init
 from tests.cluster import release
-from tests.cluster.place import KUBECONFIG
+from tests.cluster.place import KUBECONFIG, TAG
 from tests.cluster.tools import get, kubectl, until
 from training import jobs
 
@@ -30,7 +30,7 @@ PLACE = ("--namespace", release.NAMESPACE, "--kubeconfig", str(KUBECONFIG))
 
 def submit(name: str, *flags: str) -> None:
     """Submit a job of two pods that publishes the version of its own name."""
-    image, secret = ("--image", "kino-train:0.2.0"), ("--secret", release.SECRET)
+    image, secret = ("--image", f"kino-train:{TAG}"), ("--secret", release.SECRET)
     size = ("--nodes", "2", "--cpus", "100m", "--memory", "3Gi")
     told = ("--store", release.store(name), "--models", release.store("models"), "--publish", name)
     code = jobs.main(["submit", "--recipe", RECIPE, "--name", name, *image, *secret, *size, *told, *PLACE, *flags])

@@ -5,13 +5,13 @@ import pytest
 from kino.registry import Registry
 from kino.store import open_store
 from tests.cluster import release
-from tests.cluster.place import KUBECONFIG
+from tests.cluster.place import KUBECONFIG, TAG
 from tests.cluster.tools import get
 from training import jobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 NAMED = ("--namespace", release.NAMESPACE, "--kubeconfig", str(KUBECONFIG), "--poll-seconds", "2")
-SIZE = ("--image", "kino-train:0.2.0", "--secret", release.SECRET, "--cpus", "100m", "--memory", "3Gi")
+SIZE = ("--image", f"kino-train:{TAG}", "--secret", release.SECRET, "--cpus", "100m", "--memory", "3Gi")
 
 
 def created() -> dict[str, str]:

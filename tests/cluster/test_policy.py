@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.cluster import release
-from tests.cluster.place import NODE
+from tests.cluster.place import NODE, TAG
 from tests.cluster.tools import get, kubectl, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -17,7 +17,7 @@ GPU = "nvidia.com/gpu"
 
 
 def job(name: str) -> str:
-    container = {"name": "pytorch", "image": "kino-train:0.2.0"}
+    container = {"name": "pytorch", "image": f"kino-train:{TAG}"}
     master = {"replicas": 1, "template": {"spec": {"containers": [container]}}}
     manifest: str = yaml.safe_dump(
         {
@@ -60,7 +60,7 @@ def test_the_namespace_refuses_pods_that_are_not_restricted(installed: None) -> 
     with pytest.raises(
         RuntimeError, match='violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
     ):
-        kubectl("run", "root", "--image=kino-graph:0.2.0", f"--namespace={release.NAMESPACE}")
+        kubectl("run", "root", f"--image=kino-graph:{TAG}", f"--namespace={release.NAMESPACE}")
 
 
 def offer_gpus(count: int) -> None:

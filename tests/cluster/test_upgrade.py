@@ -15,13 +15,13 @@ from kino.v1 import graph_pb2
 from services.service import NAMES
 from tests.cluster import release
 from tests.cluster.images import IMAGE
-from tests.cluster.place import NODE
+from tests.cluster.place import NODE, TAG
 from tests.cluster.tools import ctr, kubectl, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 PATIENCE_SECONDS = 900.0
 WIDE = {**release.TRIAL, "services": {"graph": {"queue": 512}}}  # no film is refused while nothing is made
-NEXT = "0.2.0-next"
+NEXT = f"{TAG}-next"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ async def load(address: str) -> AsyncIterator[Load]:
 
 def upgrade() -> None:
     for name in NAMES:
-        ctr("images", "tag", "--force", f"{IMAGE}:0.2.0", f"docker.io/library/kino-{name}:{NEXT}")
+        ctr("images", "tag", "--force", f"{IMAGE}:{TAG}", f"docker.io/library/kino-{name}:{NEXT}")
     release.install({**WIDE, "image": {"tag": NEXT}})
 
 

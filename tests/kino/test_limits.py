@@ -51,5 +51,5 @@ def test_an_editor_says_how_long_a_video_may_be_and_which_aspects_it_was_trained
     assert (limits.seconds.maximum, limits.fps.default_value, limits.frames.default_value) == (16, 16, 32)
     assert [entry.aspect for entry in limits.aspects] == ["1:1"]
     assert (limits.aspects[0].size.height, limits.aspects[0].size.width) == (96, 96)
-    assert (limits.steps.default_value, limits.guidance.default_value) == (24, 3)
+    assert (limits.steps.default_value, limits.guidance.default_value) == (24, 4)
     assert len(editor_limits("1b").aspects) == 6
