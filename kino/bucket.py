@@ -36,10 +36,7 @@ _MISSING = ("NoSuchKey",)
 _DENIED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict")
 _FULL = ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
-_AWAY = (
-    "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite",
-    "XMinioServerNotInitialized",
-)  # fmt: skip
+_AWAY = ("RequestTimeout", "OperationAborted")  # besides those with a status from 500 on
 
 
 @dataclass(frozen=True)
@@ -265,7 +262,8 @@ def _error(place: str, error: S3Error) -> Exception:
         return ConflictError(f"{place} was changed by another writer")
     if error.code in _FULL or "no space left" in (error.message or ""):
         return FullError(errno.ENOSPC, f"no room left: {error.message}", place)
-    return StoreUnavailableError(said) if error.code in _AWAY else StoreError(said)
+    away = error.response.status >= 500 or error.code in _AWAY
+    return StoreUnavailableError(said) if away else StoreError(said)
 
 
 def _reason(error: Exception) -> str:

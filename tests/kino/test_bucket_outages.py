@@ -7,11 +7,15 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import urllib3
+from minio.error import S3Error
 
+from kino.bucket import Bucket
 from kino.files import FullError
-from kino.store import StoreUnavailableError, open_store
+from kino.store import StoreError, StoreUnavailableError, open_store
 from tests.cluster import minio
 from tests.cluster.place import KEYS
 
@@ -94,3 +98,26 @@ def test_a_full_disk_is_told_and_what_is_there_stays(full_server: minio.Minio) -
         store.put(os.urandom(60 << 20), "video/mp4")
     assert [artifact.uri for artifact in store.list()] == [kept]
     assert store.get(kept) == b"before"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (503, "SlowDownWrite", StoreUnavailableError),
+        (500, "SomethingThatNoListNames", StoreUnavailableError),
+        (409, "OperationAborted", StoreUnavailableError),
+        (507, "XMinioStorageFull", FullError),
+        (400, "InvalidRequest", StoreError),
+    ],
+)
+def test_a_server_in_trouble_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, kind: type[Exception]
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    answer = S3Error(urllib3.HTTPResponse(status=status), code, "what it says", None, None, None)
+    bucket = Bucket("s3://films?endpoint=http://127.0.0.1:1&region=a")
+    monkeypatch.setattr(bucket.client, "stat_object", Mock(side_effect=answer))
+    with pytest.raises(Exception, match="what it says") as caught:
+        bucket.stat("film")
+    assert type(caught.value) is kind
