@@ -112,6 +112,8 @@ def test_a_ray_service_takes_the_place_of_the_graphs_deployment(chart: Chart, ra
     head = spec["rayClusterConfig"]["headGroupSpec"]["template"]
     selector = found["Service", "demo-kino-graph"]["spec"]["selector"]
     assert selector.items() <= head["metadata"]["labels"].items()
+    ports = {row["name"]: row["containerPort"] for row in head["spec"]["containers"][0]["ports"]}
+    assert ports["serve-grpc"] == 7000  # without a port of such a name KubeRay gives the service up
     (workers,) = spec["rayClusterConfig"]["workerGroupSpecs"]
     assert (workers["minReplicas"], workers["maxReplicas"]) == (2, 2)
     assert not selector.items() <= workers["template"]["metadata"]["labels"].items()
