@@ -64,7 +64,8 @@ class Kino:
     """A client of a graph and of the services behind it; a context manager. Callbacks run in the client's own thread.
 
     Args:
-        address: `host:port` of a graph, or `https://host` for TLS. It may be left out where only services named in `services` are called.
+        address: `host:port` of a graph, or `https://host` for TLS. It may be left out where only services named in
+            `services` are called.
         services: `host:port` of single services by name; the graph tells those that are left out.
         patience_seconds: how long a watch waits for a graph that went away and may come back.
         by_links: download files from the store's own server where the graph gives links that open from here.

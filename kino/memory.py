@@ -78,7 +78,7 @@ def sound_bytes(vae: Mapping[str, Any], vocoder: Mapping[str, Any], times: int, 
         itemsize: bytes of a number.
     """
     length = _MEL_RATIO * times
-    widest = length * vae["mel_bins"] * vae["base_channels"]
+    widest: int = length * vae["mel_bins"] * vae["base_channels"]
     for prefix in ("", "bwe_"):  # the second one makes a sound of a higher rate out of the first one's
         channels = vocoder.get(f"{prefix}hidden_channels", 0)
         length //= vocoder["hop_length"] if prefix and channels else 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -81,7 +82,7 @@ def at_sample_rate(sound: Samples, rate: int) -> Samples:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(whole), format="fltp", layout=LAYOUTS[channels])
     frame.sample_rate = rate
     resampler = av.AudioResampler("fltp", LAYOUTS[channels], SAMPLE_RATE)
-    made = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
+    made: list[Any] = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
     return np.concatenate(list(fitted(made, round(whole.shape[1] * SAMPLE_RATE / rate))), axis=1)
 
 

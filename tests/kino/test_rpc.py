@@ -154,7 +154,7 @@ async def test_a_channel_by_tls_trusts_the_authorities_of_a_file(
     certificates.write(folder)
     pair = ((folder / "apiserver.key").read_bytes(), (folder / "apiserver.crt").read_bytes())
     server = grpc.aio.server()
-    rewriter_pb2_grpc.add_RewriterServiceServicer_to_server(Rewriter(), server)  # type: ignore[no-untyped-call]
+    rewriter_pb2_grpc.add_RewriterServiceServicer_to_server(Rewriter(), server)  # type: ignore[abstract]
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     await server.start()
     request = rewriter_pb2.RewriteRequest(prompt="a ball")
