@@ -25,12 +25,14 @@ def conditions() -> dict[str, str]:
     return {row["type"]: row["status"] for row in status.get("conditions", [])}
 
 
+def applications() -> dict[str, str]:
+    status = get("rayservice", f"{release.NAME}-graph", WHERE)["status"]["activeServiceStatus"]
+    return {name: row["status"] for name, row in status["applicationStatuses"].items()}
+
+
 def test_a_ray_service_runs_and_makes_a_film(on_ray: None) -> None:
     until(lambda: conditions().get("Ready") == "True", 900, "the RayService")
-    (application,) = get("rayservice", f"{release.NAME}-graph", WHERE)["status"]["activeServiceStatus"][
-        "applicationStatuses"
-    ].values()
-    assert application["status"] == "RUNNING"
+    until(lambda: applications() == {"kino": "RUNNING"}, 300, "the application")
     with Kino(release.outside()) as kino:
         film = kino.film("a red ball bounces across a green meadow", seconds=1, seed=7, fresh=True)
     assert film.video[4:8] == b"ftyp"
