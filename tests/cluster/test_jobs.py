@@ -105,7 +105,7 @@ def trained(installed: None, tmp_path: Path) -> str:
     seeded_init(tae, seed=5)
     save_state(tmp_path / WEIGHTS_FILE, tae.state_dict())
     registry.publish(Manifest("tae", "untrained", "nano", asdict(tae.config)), {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
-    registry.set_alias("tae", "production", "untrained", None)
+    registry.set_alias("tae", "production", "untrained", registry.aliases("tae").get("production"))
     return "undisturbed"
 
 
@@ -124,7 +124,7 @@ def test_a_promoted_version_is_served_without_a_restart_or_a_failed_call(
 
     answers.append(ask())
     assert cli.main(["models", "promote", "tae", trained, "--models", release.store("models")]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("tae production")
+    assert capsys.readouterr().out.splitlines()[-1] == f"tae: production is {trained}, was untrained"
     until(lambda: answers.append(ask()) or answers[-1] != answers[0], 120, "the promoted version")  # type: ignore[func-returns-value]
     assert list(dict.fromkeys(answers)) == digests
     (again,) = release.pods("tae")
