@@ -132,7 +132,8 @@ def _lock() -> str:
     resolve = (str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate")
     asked = ("pyproject.toml", "--extra=all", "--constraints=constraints.txt", "--python-version=3.11")
     pinned = subprocess.run([*resolve, *asked], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    stages = _stages(lambda name: name in ("installer", "dependencies", "runtime"))
+    told = _stages(lambda name: name in ("installer", "dependencies", "runtime"))
+    stages = re.sub(r"^#.*\n", "", told, flags=re.MULTILINE)  # what a comment says changes nothing
     return hashlib.sha256(json.dumps([pinned, stages, OMIT]).encode()).hexdigest()[:12]
 
 
