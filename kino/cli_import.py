@@ -7,14 +7,12 @@ from typing import Any
 from kino import adapter_requests, bounds, cli_adapters
 from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
-from kino.families import AUDIO, DIT, DTYPES, TAE, TOWERS, Settings, imported
+from kino.families import DTYPES, SERVICES, Settings, imported
 from kino.family import IMAGE_TO_VIDEO, IMAGES
 from kino.limits import Defaults, limits_of
 from kino.manifest import Manifest
 from kino.registry import Registry, VersionExistsError, models_folder
 from kino.v1.graph_pb2 import GenerationSpec, ImageToVideo, TextToImage, TextToVideo
-
-_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae", AUDIO: "audio"}
 
 
 async def take(given: argparse.Namespace) -> int:
@@ -38,7 +36,7 @@ async def take(given: argparse.Namespace) -> int:
     abilities = made.pipeline.abilities
     rows: list[dict[str, Any]] = [
         {
-            "service": _SERVICES[component],
+            "service": SERVICES[component],
             "version": f"{component}/{manifest.version}",
             "digest": manifest.digest,
             "dtype": Settings.of(manifest).dtype,
@@ -96,7 +94,7 @@ def check_model(spec: GenerationSpec, name: str, models: str | None) -> None:
 def services_of(name: str, models: str | None) -> tuple[str, ...]:
     """Return the services that an imported model is served by; raises `InvalidArgumentError` where there is none."""
     _, settings = _imported(name, models)
-    return tuple(name for component, name in _SERVICES.items() if component != AUDIO or settings.sound is not None)
+    return tuple(SERVICES[component] for component in settings.components)
 
 
 def _imported(name: str, models: str | None) -> tuple[Manifest, Settings]:

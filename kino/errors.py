@@ -26,7 +26,7 @@ _MAX_TEXT = 500  # of a message: a status travels in a header, and headers end a
 _MAX_VALUE = 120  # of a value quoted in a message
 _NOBODY = re.compile(
     r".*last error: .*?ipv[46]:(?P<address>\S+): (?:Failed to connect to remote host: )?(?:connect: )?(?P<refused>.+)"
-    r"|.*errors resolving (?P<name>\S+): .*: (?P<unknown>[^:\]]+)\]?",
+    r"|.*errors resolving (?P<name>.+?): .*: (?P<unknown>[^:\]]+)\]?",
     re.DOTALL,
 )  # how gRPC says that no connection came about
 _FIELD_VALUE_BOUND = re.compile(

@@ -46,6 +46,8 @@ SCHEDULERS = (
     "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
     "UniPCMultistepScheduler",
 )  # fmt: skip
+SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae", AUDIO: "audio"}
+"""The services that serve them."""
 BESIDE = {"LTX2TextConnectors": "ltx2", "LTX2Vocoder": "ltx2", "LTX2VocoderWithBWE": "ltx2"}
 """Classes that `diffusers` keeps beside a pipeline, by the name of whose folder an index calls them."""
 GUIDERS = ("ClassifierFreeGuidance",)
@@ -80,6 +82,11 @@ class Settings:
     sampling: Sampling | None = None
     abilities: tuple[str, ...] = ()
     sound: SoundLatents | None = None
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Components that its pipeline is published as."""
+        return tuple(component for component in SERVICES if component != AUDIO or self.sound is not None)
 
     def as_config(self) -> dict[str, Any]:
         """The config of a manifest, which says nothing of sound where there is none."""

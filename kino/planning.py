@@ -13,14 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from kino import adopted, parts
 from kino.devices import free_bytes
 from kino.execution import Execution
-from kino.families import AUDIO, DIT, TAE, TOWERS, Settings, imported
+from kino.families import AUDIO, SERVICES, TAE, Settings, imported
 from kino.manifest import Manifest
 from kino.memory import sound_bytes, step_bytes, step_flops, vae_bytes
 from kino.placement import is_matrix
 from kino.registry import Registry
 from kino.shapes import Grid, frames_for_seconds
 
-_SERVICES = {TOWERS: "encoder", DIT: "generator", TAE: "tae", AUDIO: "audio"}
 _EFFICIENCY = 0.6
 """Share that whole networks reach of the speed of one large product of matrices; reckoned, not fitted."""
 _TEXTS = 2
@@ -259,8 +258,7 @@ def make_plan(
         kino.store.NotFoundError, kino.store.DamagedError: the model is no imported one, or a file of it is not there.
     """
     settings = Settings.of(imported(name, registry))
-    components = [component for component in _SERVICES if component != AUDIO or settings.sound is not None]
-    versions = {component: registry.resolve(component, name) for component in components}
+    versions = {component: registry.resolve(component, name) for component in settings.components}
     assert settings.clips is not None
     assert settings.sampling is not None
     clips = settings.clips
@@ -272,7 +270,7 @@ def make_plan(
     film = Film(frames, height, width, grid, steps or settings.sampling.steps, guidance, heard, tiled)
     needs = [
         Outline.of(manifest, registry).need(
-            _SERVICES[component], film, Execution() if component in (TAE, AUDIO) else execution, dtype
+            SERVICES[component], film, Execution() if component in (TAE, AUDIO) else execution, dtype
         )
         for component, manifest in versions.items()
     ]

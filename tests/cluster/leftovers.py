@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster.place import HOME, SOCKET
-from tests.cluster.tools import ctr, until
+from tests.cluster.tools import ctr, processes, until
 
 CGROUPS = Path("/sys/fs/cgroup")
 OURS = ("kubepods", "k8s.io")  # as the kubelet and containerd name theirs
@@ -38,15 +38,11 @@ def clear() -> None:
 
 def _supervisors() -> list[int]:
     """The shims of containerd that serve this cluster."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):  # it has ended since
-            continue
-        if command[0].endswith(b"containerd-shim-runc-v2") and os.fsencode(SOCKET) in command:
-            found.append(int(process.name))
-    return found
+    return [
+        pid
+        for pid, command in processes()
+        if command[0].endswith(b"containerd-shim-runc-v2") and os.fsencode(SOCKET) in command
+    ]
 
 
 def _mounted() -> list[str]:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.binaries import path
 from tests.cluster.place import CHART, HOME, INSIDE, KEYS, KUBECONFIG
-from tests.cluster.tools import apply, get, kubectl
+from tests.cluster.tools import apply, get, kubectl, processes
 
 NAMESPACE = "films"
 NAME = "kino"
@@ -144,11 +144,10 @@ def hanging_store() -> Iterator[None]:
 
 def _process(*command: str) -> int:
     """The process on this machine that runs a command."""
-    wanted = "\0".join(command).encode()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
-            if file.read_bytes().startswith(wanted):
-                return int(file.parent.name)
+    wanted = [word.encode() for word in command]
+    for pid, words in processes():
+        if words[: len(wanted)] == wanted:
+            return pid
     raise LookupError(f"nothing runs {' '.join(command)}")
 
 

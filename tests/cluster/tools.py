@@ -3,7 +3,8 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.binaries import path
@@ -37,6 +38,15 @@ def get(*arguments: str) -> dict[str, Any]:
     """What `kubectl get` finds, as the API server has it."""
     found: dict[str, Any] = json.loads(kubectl("get", *arguments, "--output=json"))
     return found
+
+
+def processes() -> Iterator[tuple[int, list[bytes]]]:
+    """Yield every process of this machine with the words of its command."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield int(file.parent.name), file.read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+            continue
 
 
 def until(done: Callable[[], bool], seconds: float, what: str) -> None:

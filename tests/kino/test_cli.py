@@ -129,6 +129,11 @@ def test_a_host_that_has_no_address_is_named(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.startswith("kino: nobody answers at nobody.invalid:7000: ")
 
 
+def test_an_address_that_is_no_name_is_told_as_any_that_nobody_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generations", "list", "--address", "no such"]) == 3
+    assert capsys.readouterr().err == "kino: nobody answers at no such: misformatted domain name\n"
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [("NOT_FOUND", 2), ("RESOURCE_EXHAUSTED", 3), ("INTERNAL", 4), ("DATA_LOSS", 4), ("CANCELLED", 130)],
