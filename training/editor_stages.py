@@ -100,7 +100,7 @@ EDITOR_ROWS = [
             touched_weight=4.0,
             start="editor_mini_tasks",
         ),
-        steps=2000,
+        steps=3000,
         matrix_rate=0.02,
         vector_rate=1e-3,
         flat=0.6,
