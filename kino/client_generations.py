@@ -3,7 +3,8 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from kino.client_connections import Connections, typed_errors
 from kino.errors import CallCancelledError, UnavailableError, from_status
@@ -16,15 +17,21 @@ ENDED = (
     graph_pb2.GENERATION_STATE_CANCELLED,
 )
 OnChange = Callable[[Generation], None]
+T = TypeVar("T")
 _PAUSE_SECONDS = 0.5
 _QUIET_SECONDS = 5.0  # a stream that lasted longer was open, though it told nothing
 
 
 class AsyncGenerations:
-    """What a graph was asked for and what became of it."""
+    """What a graph was asked for and what became of it.
+
+    Args:
+        patience_seconds: how long a graph is waited for that has answered before; one that never did is not.
+    """
 
     def __init__(self, connections: Connections, patience_seconds: float = 30.0) -> None:
         self._connections, self._patience_seconds = connections, patience_seconds
+        self._has_answered = False
 
     async def create(
         self, spec: graph_pb2.GenerationSpec, *, idempotency_key: str | None = None, fresh: bool = False
@@ -40,14 +47,12 @@ class AsyncGenerations:
             idempotency_key=uuid.uuid4().hex if idempotency_key is None else idempotency_key, spec=spec, fresh=fresh
         )
         stub = await self._stub()
-        with typed_errors():
-            return (await stub.CreateGeneration(request)).generation
+        return (await self._patiently(lambda: stub.CreateGeneration(request))).generation
 
     async def get(self, id: str) -> Generation:
         """Return one generation, with its record once it has succeeded."""
-        stub = await self._stub()
-        with typed_errors():
-            return (await stub.GetGeneration(graph_pb2.GetGenerationRequest(id=id))).generation
+        stub, request = await self._stub(), graph_pb2.GetGenerationRequest(id=id)
+        return (await self._patiently(lambda: stub.GetGeneration(request))).generation
 
     async def list(
         self, *, states: Sequence[graph_pb2.GenerationState.ValueType] = (), page_size: int = 0
@@ -75,21 +80,21 @@ class AsyncGenerations:
                 with typed_errors():
                     async for response in stub.WatchGeneration(request):
                         seen, state, broken = response.generation.sequence, response.generation.state, None
+                        self._has_answered = True
                         yield response.generation
                 if state is None or state in ENDED:
                     return
             except (UnavailableError, CallCancelledError):
                 now = time.monotonic()
                 broken = now if broken is None or now - began > _QUIET_SECONDS else broken
-                if state is None or now - broken > self._patience_seconds:
+                if not self._has_answered or now - broken > self._patience_seconds:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def cancel(self, id: str) -> Generation:
         """Cancel a generation down to the sampler and return it as it ended."""
-        stub = await self._stub()
-        with typed_errors():
-            return (await stub.CancelGeneration(graph_pb2.CancelGenerationRequest(id=id))).generation
+        stub, request = await self._stub(), graph_pb2.CancelGenerationRequest(id=id)
+        return (await self._patiently(lambda: stub.CancelGeneration(request))).generation
 
     async def delete(self, id: str) -> None:
         """Forget a generation that has ended."""
@@ -119,6 +124,21 @@ class AsyncGenerations:
         if generation.state == graph_pb2.GENERATION_STATE_FAILED:
             raise from_status(generation.error)
         return await self.get(generation.id)
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call returns that may be made again."""
+        began = time.monotonic()
+        while True:
+            try:
+                with typed_errors():
+                    response = await call()
+            except UnavailableError:
+                if not self._has_answered or time.monotonic() - began > self._patience_seconds:
+                    raise
+            else:
+                self._has_answered = True
+                return response
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _stub(self) -> "graph_pb2_grpc.GraphServiceAsyncStub":
         return graph_pb2_grpc.GraphServiceStub(await self._connections.channel("graph"))

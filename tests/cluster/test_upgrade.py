@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from kino.client import AsyncKino, text_to_video
-from kino.errors import UnavailableError
 from kino.v1 import graph_pb2
 from services.service import NAMES
 from tests.cluster import release
@@ -36,7 +35,7 @@ class Made:
 
 @dataclass
 class Load:
-    """Clients that ask for a film every second, each a film of its own, and go on asking while the graph is away."""
+    """Clients that ask for a film every second, each a film of its own."""
 
     kino: AsyncKino
     phase: str = "before"
@@ -52,19 +51,10 @@ class Load:
     async def _film(self, number: int) -> None:
         spec = text_to_video(f"ball number {number}", seconds=0.25, steps=2, seed=number)
         phase, began = self.phase, asyncio.get_running_loop().time()
-        id = await self._create(spec, f"upgrade-{number}")
+        id = (await self.kino.generations.create(spec, idempotency_key=f"upgrade-{number}")).id
         async for seen in self.kino.generations.watch(id):
             state = graph_pb2.GenerationState.Name(seen.state)
         self.made.append(Made(phase, id, state, asyncio.get_running_loop().time() - began))
-
-    async def _create(self, spec: graph_pb2.GenerationSpec, key: str) -> str:
-        """Order a film; the key makes it one film, however often it is asked for."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                try:
-                    return (await self.kino.generations.create(spec, idempotency_key=key)).id
-                except UnavailableError:
-                    await asyncio.sleep(1.0)
 
     async def during(self, phase: str, work: Callable[[], None]) -> None:
         """Do something to the release, and let ten more films be ordered after it."""

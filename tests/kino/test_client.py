@@ -37,11 +37,17 @@ class ScriptedGraph(graph_pb2_grpc.GraphServiceServicer):
         self.asked_after: list[int] = []
         self.cancelled: list[str] = []
         self.chunks: list[int] = []
+        self.keys: list[str] = []
         self.creating = threading.Event()
         self.slow = asyncio.Event()
+        self.refusals = 0
 
     async def CreateGeneration(self, request: Any, context: Any) -> graph_pb2.CreateGenerationResponse:
         self.creating.set()
+        self.keys.append(request.idempotency_key)
+        if self.refusals:
+            self.refusals -= 1
+            raise UnavailableError("the graph restarts")
         if request.spec.text_to_video.prompt == "slow":
             await self.slow.wait()
         return graph_pb2.CreateGenerationResponse(generation=Generation(id="g"))
@@ -136,6 +142,30 @@ async def test_a_watch_ends_when_its_patience_does(graph: Graph) -> None:
     async with AsyncKino(address, patience_seconds=0) as kino:
         with pytest.raises(UnavailableError, match="gone for good"):
             [generation async for generation in kino.generations.watch("g")]
+
+
+async def test_a_graph_that_goes_away_before_the_first_watch_is_waited_for(graph: Graph) -> None:
+    servicer, address = graph
+    servicer.script = [
+        *[UnavailableError("the graph restarts")] * 6,
+        Generation(id="g", sequence=1, state=GENERATION_STATE_SUCCEEDED),
+    ]
+    async with AsyncKino(address) as kino:
+        assert (await kino.generations.run(text_to_video("a ball"))).id == "g"
+    assert not servicer.script
+
+
+async def test_an_order_to_a_graph_that_has_answered_is_repeated_as_the_same_one(graph: Graph) -> None:
+    servicer, address = graph
+    async with AsyncKino(address) as kino:
+        servicer.refusals = 50
+        with pytest.raises(UnavailableError, match="restarts"):  # a graph that never answered is not waited for
+            await kino.generations.create(text_to_video("a ball"))
+        servicer.refusals = 0
+        await kino.generations.create(text_to_video("a ball"))
+        servicer.keys, servicer.refusals = [], 6
+        assert (await kino.generations.create(text_to_video("a ball"), idempotency_key="once")).id == "g"
+    assert servicer.keys == ["once"] * 7
 
 
 async def test_a_film_is_downloaded_whole_and_checked(graph: Graph) -> None:
