@@ -67,7 +67,7 @@ class Kino:
         address: `host:port` of a graph, or `https://host` for TLS. It may be left out where only services named in
             `services` are called.
         services: `host:port` of single services by name; the graph tells those that are left out.
-        patience_seconds: how long a watch waits for a graph that went away and may come back.
+        patience_seconds: how long calls wait for a graph that has answered before and went away.
         by_links: download files from the store's own server where the graph gives links that open from here.
     """
 
