@@ -18,6 +18,7 @@ ENDED = (
 )
 OnChange = Callable[[Generation], None]
 T = TypeVar("T")
+_GONE = (UnavailableError, CallCancelledError)  # a server that ends cancels the calls that it still has
 _PAUSE_SECONDS = 0.5
 _QUIET_SECONDS = 5.0  # a stream that lasted longer was open, though it told nothing
 
@@ -84,7 +85,7 @@ class AsyncGenerations:
                         yield response.generation
                 if state is None or state in ENDED:
                     return
-            except (UnavailableError, CallCancelledError):
+            except _GONE:
                 now = time.monotonic()
                 broken = now if broken is None or now - began > _QUIET_SECONDS else broken
                 if not self._has_answered or now - broken > self._patience_seconds:
@@ -132,7 +133,7 @@ class AsyncGenerations:
             try:
                 with typed_errors():
                     response = await call()
-            except UnavailableError:
+            except _GONE:
                 if not self._has_answered or time.monotonic() - began > self._patience_seconds:
                     raise
             else:
