@@ -1,7 +1,8 @@
 """A pipeline of `diffusers` in a process of its own, for `tests.bench.published`: one run for each line of input.
 
-`python -m tests.bench.bare FOLDER TEXTS LATENTS`. A line holds the settings of a run as JSON; TEXTS is an npz of
-its embeddings, and LATENTS where the latents go. Each answer is a line too.
+`python -m tests.bench.bare FOLDER TEXTS LATENTS [copied]`. A line holds the settings of a run as JSON; TEXTS is an npz
+of its embeddings, and LATENTS where the latents go. Each answer is a line too. The library computes on weights where
+they lie in their mapped file; with `copied` they are copied out of it first.
 """
 
 import json
@@ -17,9 +18,12 @@ from kino import parts
 
 def main() -> None:
     """Answer lines until there are no more."""
-    folder, texts, latents = sys.argv[1:]
+    folder, texts, latents, *flags = sys.argv[1:]
     pipeline = parts.library().DiffusionPipeline.from_pretrained(folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    if flags == ["copied"]:
+        for parameter in pipeline.transformer.parameters():
+            parameter.data = parameter.data.clone()
     embeddings = {name: torch.from_numpy(rows)[None] for name, rows in np.load(texts).items()}
     print("ready", flush=True)
     for line in sys.stdin:
