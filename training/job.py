@@ -224,6 +224,7 @@ def _pod(job: Job, command: Sequence[str]) -> core.V1PodTemplateSpec:
         command=list(command),
         env=[
             core.V1EnvVar(name="KINO_CACHE", value=_FOLDERS["cache"]),
+            core.V1EnvVar(name="HOME", value=_FOLDERS["tmp"]),  # where libraries keep what they set up
             *([core.V1EnvVar(name="KINO_MODELS", value=job.models)] if job.models else []),
             *([core.V1EnvVar(name="KINO_PARTS", value=job.parts)] if job.parts else []),
         ],

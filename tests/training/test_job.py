@@ -122,6 +122,8 @@ def test_a_stage_of_a_pipeline_stands_on_its_version_and_says_why_it_failed() ->
     container = pod(job)["containers"][0]
     assert {"name": "KINO_MODELS", "value": "s3://models"} in container["env"]
     assert {"name": "KINO_PARTS", "value": "v1"} in container["env"]
+    assert {"name": "HOME", "value": "/tmp"} in container["env"]
+    assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert rendered(pytorch_job(job))["metadata"]["labels"]["kino.training/pipeline"] == "first"
     assert "--alias trial" in command(job)[2]
