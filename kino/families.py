@@ -192,7 +192,7 @@ FAMILIES: dict[str, Family] = {
         lambda configs: Sampling(50, 3.0),
     ),
     "ltx2": Family(
-        {"LTX2Pipeline": (TEXT_TO_VIDEO, SOUND)},
+        dict.fromkeys(("LTX2Pipeline", "LTX2ImageToVideoPipeline"), (TEXT_TO_VIDEO, IMAGE_TO_VIDEO, SOUND)),
         {
             TOWERS: {"text_encoder": ("Gemma3ForConditionalGeneration",), "connectors": ("LTX2TextConnectors",)},
             DIT: {"transformer": ("LTX2VideoTransformer3DModel",)},

@@ -50,6 +50,11 @@ def ltx23() -> Any:
     return ltx2(connected, use_prompt_embeddings=False, **modulated)
 
 
+def ltx2_of_pictures() -> Any:
+    """LTX-2, as the class of pipelines that begin with a picture."""
+    return parts.library().LTX2ImageToVideoPipeline(**ltx2().components)
+
+
 def vocoder(factors: tuple[int, ...] = (20, 24), rate: int = 48_000) -> Any:
     """A vocoder of two sides, which makes as many samples of a mel frame as the product of its factors."""
     return _part("LTX2Vocoder")(

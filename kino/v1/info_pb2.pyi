@@ -381,19 +381,23 @@ class PictureReading(_message.Message):
 
     CLIP_FIELD_NUMBER: _builtins.int
     DRAWN_FIELD_NUMBER: _builtins.int
+    CRF_FIELD_NUMBER: _builtins.int
     clip: _builtins.bool
     """Its latents are those of a whole clip: of the picture and of grey frames after it. Otherwise of the picture alone."""
     drawn: _builtins.bool
     """Its latents are drawn by the seed of the video. Otherwise they are the likeliest ones."""
+    crf: _builtins.int
+    """Constant rate factor of H.264, 1 to 51, by which the picture is compressed before it is encoded; 0 for not at all."""
     def __init__(
         self,
         *,
         clip: _builtins.bool = ...,
         drawn: _builtins.bool = ...,
+        crf: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "drawn", b"drawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "crf", b"crf", "drawn", b"drawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

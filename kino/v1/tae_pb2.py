@@ -28,31 +28,31 @@ from kino.v1 import progress_pb2 as kino_dot_v1_dot_progress__pb2
 from kino.v1 import tensor_pb2 as kino_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11kino/v1/tae.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"\x1b\n\x19TaeServiceDescribeRequest\"9\n\x1aTaeServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"\xbd\x01\n\x17TaeServiceEncodeRequest\x12\x1f\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.MediaH\x00\x12!\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x0f.kino.v1.TensorH\x00\x12#\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x11.kino.v1.Delivery\x12\x13\n\x0b\x63lip_frames\x18\x04 \x01(\x05\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\x08\n\x06sourceB\x07\n\x05_seed\"}\n\x18TaeServiceEncodeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.kino.v1.TaeServiceEncodeResultH\x00\x42\x07\n\x05\x65vent\"\xb3\x01\n\x16TaeServiceEncodeResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x06 \x01(\x01\x12\x14\n\x0cmodel_digest\x18\x07 \x01(\t\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\"\xba\x01\n\x17TaeServiceDecodeRequest\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12%\n\x06output\x18\x05 \x01(\x0e\x32\x15.kino.v1.DecodeOutput\x12#\n\x08\x64\x65livery\x18\x06 \x01(\x0e\x32\x11.kino.v1.Delivery\"}\n\x18TaeServiceDecodeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.kino.v1.TaeServiceDecodeResultH\x00\x42\x07\n\x05\x65vent\"\x8d\x01\n\x16TaeServiceDecodeResult\x12\x1f\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.MediaH\x00\x12!\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x0f.kino.v1.TensorH\x00\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x42\x08\n\x06output*`\n\x0c\x44\x65\x63odeOutput\x12\x1d\n\x19\x44\x45\x43ODE_OUTPUT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ODE_OUTPUT_VIDEO\x10\x01\x12\x18\n\x14\x44\x45\x43ODE_OUTPUT_FRAMES\x10\x02\x32\x83\x02\n\nTaeService\x12S\n\x08\x44\x65scribe\x12\".kino.v1.TaeServiceDescribeRequest\x1a#.kino.v1.TaeServiceDescribeResponse\x12O\n\x06\x45ncode\x12 .kino.v1.TaeServiceEncodeRequest\x1a!.kino.v1.TaeServiceEncodeResponse0\x01\x12O\n\x06\x44\x65\x63ode\x12 .kino.v1.TaeServiceDecodeRequest\x1a!.kino.v1.TaeServiceDecodeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11kino/v1/tae.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\x1a\x13kino/v1/media.proto\x1a\x16kino/v1/progress.proto\x1a\x14kino/v1/tensor.proto\"\x1b\n\x19TaeServiceDescribeRequest\"9\n\x1aTaeServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"\xca\x01\n\x17TaeServiceEncodeRequest\x12\x1f\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.MediaH\x00\x12!\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x0f.kino.v1.TensorH\x00\x12#\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x11.kino.v1.Delivery\x12\x13\n\x0b\x63lip_frames\x18\x04 \x01(\x05\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x0b\n\x03\x63rf\x18\x06 \x01(\x05\x42\x08\n\x06sourceB\x07\n\x05_seed\"}\n\x18TaeServiceEncodeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.kino.v1.TaeServiceEncodeResultH\x00\x42\x07\n\x05\x65vent\"\xb3\x01\n\x16TaeServiceEncodeResult\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x06 \x01(\x01\x12\x14\n\x0cmodel_digest\x18\x07 \x01(\t\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\"\xba\x01\n\x17TaeServiceDecodeRequest\x12 \n\x07latents\x18\x01 \x01(\x0b\x32\x0f.kino.v1.Tensor\x12\x14\n\x0clatent_space\x18\x02 \x01(\t\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12%\n\x06output\x18\x05 \x01(\x0e\x32\x15.kino.v1.DecodeOutput\x12#\n\x08\x64\x65livery\x18\x06 \x01(\x0e\x32\x11.kino.v1.Delivery\"}\n\x18TaeServiceDecodeResponse\x12%\n\x08progress\x18\x01 \x01(\x0b\x32\x11.kino.v1.ProgressH\x00\x12\x31\n\x06result\x18\x02 \x01(\x0b\x32\x1f.kino.v1.TaeServiceDecodeResultH\x00\x42\x07\n\x05\x65vent\"\x8d\x01\n\x16TaeServiceDecodeResult\x12\x1f\n\x05video\x18\x01 \x01(\x0b\x32\x0e.kino.v1.MediaH\x00\x12!\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x0f.kino.v1.TensorH\x00\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x42\x08\n\x06output*`\n\x0c\x44\x65\x63odeOutput\x12\x1d\n\x19\x44\x45\x43ODE_OUTPUT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ODE_OUTPUT_VIDEO\x10\x01\x12\x18\n\x14\x44\x45\x43ODE_OUTPUT_FRAMES\x10\x02\x32\x83\x02\n\nTaeService\x12S\n\x08\x44\x65scribe\x12\".kino.v1.TaeServiceDescribeRequest\x1a#.kino.v1.TaeServiceDescribeResponse\x12O\n\x06\x45ncode\x12 .kino.v1.TaeServiceEncodeRequest\x1a!.kino.v1.TaeServiceEncodeResponse0\x01\x12O\n\x06\x44\x65\x63ode\x12 .kino.v1.TaeServiceDecodeRequest\x1a!.kino.v1.TaeServiceDecodeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kino.v1.tae_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECODEOUTPUT']._serialized_start=1166
-  _globals['_DECODEOUTPUT']._serialized_end=1262
+  _globals['_DECODEOUTPUT']._serialized_start=1179
+  _globals['_DECODEOUTPUT']._serialized_end=1275
   _globals['_TAESERVICEDESCRIBEREQUEST']._serialized_start=117
   _globals['_TAESERVICEDESCRIBEREQUEST']._serialized_end=144
   _globals['_TAESERVICEDESCRIBERESPONSE']._serialized_start=146
   _globals['_TAESERVICEDESCRIBERESPONSE']._serialized_end=203
   _globals['_TAESERVICEENCODEREQUEST']._serialized_start=206
-  _globals['_TAESERVICEENCODEREQUEST']._serialized_end=395
-  _globals['_TAESERVICEENCODERESPONSE']._serialized_start=397
-  _globals['_TAESERVICEENCODERESPONSE']._serialized_end=522
-  _globals['_TAESERVICEENCODERESULT']._serialized_start=525
-  _globals['_TAESERVICEENCODERESULT']._serialized_end=704
-  _globals['_TAESERVICEDECODEREQUEST']._serialized_start=707
-  _globals['_TAESERVICEDECODEREQUEST']._serialized_end=893
-  _globals['_TAESERVICEDECODERESPONSE']._serialized_start=895
-  _globals['_TAESERVICEDECODERESPONSE']._serialized_end=1020
-  _globals['_TAESERVICEDECODERESULT']._serialized_start=1023
-  _globals['_TAESERVICEDECODERESULT']._serialized_end=1164
-  _globals['_TAESERVICE']._serialized_start=1265
-  _globals['_TAESERVICE']._serialized_end=1524
+  _globals['_TAESERVICEENCODEREQUEST']._serialized_end=408
+  _globals['_TAESERVICEENCODERESPONSE']._serialized_start=410
+  _globals['_TAESERVICEENCODERESPONSE']._serialized_end=535
+  _globals['_TAESERVICEENCODERESULT']._serialized_start=538
+  _globals['_TAESERVICEENCODERESULT']._serialized_end=717
+  _globals['_TAESERVICEDECODEREQUEST']._serialized_start=720
+  _globals['_TAESERVICEDECODEREQUEST']._serialized_end=906
+  _globals['_TAESERVICEDECODERESPONSE']._serialized_start=908
+  _globals['_TAESERVICEDECODERESPONSE']._serialized_end=1033
+  _globals['_TAESERVICEDECODERESULT']._serialized_start=1036
+  _globals['_TAESERVICEDECODERESULT']._serialized_end=1177
+  _globals['_TAESERVICE']._serialized_start=1278
+  _globals['_TAESERVICE']._serialized_end=1537
 # @@protoc_insertion_point(module_scope)

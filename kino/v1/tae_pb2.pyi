@@ -97,12 +97,17 @@ class TaeServiceEncodeRequest(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     CLIP_FRAMES_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    CRF_FIELD_NUMBER: _builtins.int
     delivery: _tensor_pb2.Delivery.ValueType
     """How the latents come back."""
     clip_frames: _builtins.int
     """Frames of the clip that the video begins, within Limits.frames: grey ones follow it. 0 for the video alone."""
     seed: _builtins.int
     """Draws the latents from what the video may stand for, 0 to 2^63 - 1; unset for the likeliest ones."""
+    crf: _builtins.int
+    """Constant rate factor of H.264 by which a picture, a video of one frame, is compressed before it is encoded, 1 to 51;
+    0 for not at all.
+    """
     @_builtins.property
     def video(self) -> _media_pb2.Media:
         """A video or image file."""
@@ -119,10 +124,11 @@ class TaeServiceEncodeRequest(_message.Message):
         delivery: _tensor_pb2.Delivery.ValueType = ...,
         clip_frames: _builtins.int = ...,
         seed: _builtins.int | None = ...,
+        crf: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "frames", b"frames", "seed", b"seed", "source", b"source", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "clip_frames", b"clip_frames", "delivery", b"delivery", "frames", b"frames", "seed", b"seed", "source", b"source", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "clip_frames", b"clip_frames", "crf", b"crf", "delivery", b"delivery", "frames", b"frames", "seed", b"seed", "source", b"source", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

@@ -61,10 +61,12 @@ class PictureReading:
     Args:
         clip: its latents are those of the whole clip, the picture and grey frames after it, not of the picture alone.
         drawn: they are drawn by the seed of the task, not the likeliest ones.
+        crf: constant rate factor of H.264 by which it is compressed before, 1 to 51; 0 for not at all.
     """
 
     clip: bool = False
     drawn: bool = False
+    crf: int = 0
 
 
 class Engine(Protocol):

@@ -36,12 +36,13 @@ class Engine(Protocol):
     def runtime(self) -> str:
         """What computes."""
 
-    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None) -> Iterator[Latents]:
+    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None, crf: int = 0) -> Iterator[Latents]:
         """Check frames uint8 [t h w 3], and return the iterator over consecutive pieces of latents, float32 [c t h w].
 
         Args:
             clip_frames: of the clip that they begin, grey after them; 0 for them alone.
             seed: draws the latents from what the frames may stand for; None for the likeliest ones.
+            crf: constant rate factor of H.264 by which a single frame is compressed before, 1 to 51; 0 for not at all.
 
         Raises:
             ValueError: type, rank or size is wrong; field, value and bound are named.
@@ -81,13 +82,15 @@ class TaeEngine:
         self.clips = self.preset.video.clips(self.preset.tae.latent_channels)
         self.runtime = place(self.network, self.manifest, registry, runtime, device)
 
-    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None) -> Iterator[Latents]:
+    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None, crf: int = 0) -> Iterator[Latents]:
         """Check frames, and return the iterator over consecutive pieces of latents; see `Engine`."""
         check_frames(frames, self.clips)
         if clip_frames:
             raise ValueError(f"clip_frames is {clip_frames}, must be left out: this TAE encodes what is there")
         if seed is not None:
             raise ValueError(f"seed is {seed}, must be left out: the latents of this TAE are certain")
+        if crf:
+            raise ValueError(f"crf is {crf}, must be left out: this TAE encodes pictures as they are")
         self._reserve(*frames.shape[1:3])
         return self._encode(frames)
 

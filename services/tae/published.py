@@ -10,10 +10,13 @@ from torch.nn import functional
 
 from kino.devices import reserve
 from kino.manifest import Manifest
-from kino.parts import Parts
+from kino.parts import Parts, module
 from kino.registry import Registry
 from services.tae.engine import Frames, Latents, check_frames, check_latents
 from services.tae.families.autoencoder import Autoencoder
+
+MAX_CRF = 51
+"""Highest constant rate factor of H.264."""
 
 
 class PublishedTae:
@@ -41,7 +44,7 @@ class PublishedTae:
             self.autoencoder.tile()
         self.clips = self.autoencoder.clips
 
-    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None) -> Iterator[Latents]:
+    def encode(self, frames: Frames, clip_frames: int = 0, seed: int | None = None, crf: int = 0) -> Iterator[Latents]:
         """Check frames, and return the iterator over consecutive pieces of latents; see `Engine`.
 
         The last frame, of whatever kind, stands still for those that its latents stand for and the video lacks.
@@ -51,8 +54,12 @@ class PublishedTae:
         if clip_frames and not num_frames <= clip_frames <= self.clips.max_frames:
             bound = f"0, or from {num_frames} to {self.clips.max_frames}"
             raise ValueError(f"clip_frames is {clip_frames}, must be {bound}")
+        if not 0 <= crf <= MAX_CRF:
+            raise ValueError(f"crf is {crf}, must be from 0 to {MAX_CRF}")
+        if crf and num_frames > 1:
+            raise ValueError(f"crf is {crf}, must be left out for {num_frames} frames: it is for a picture")
         self._reserve(clip_frames or num_frames, height, width)
-        return self._encode(frames, clip_frames or num_frames, seed)
+        return self._encode(frames, clip_frames or num_frames, seed, crf)
 
     def decode(self, latents: Latents, frames: int) -> Iterator[Frames]:
         """Check latents, and return the iterator over consecutive pieces of video; see `Engine`."""
@@ -62,8 +69,9 @@ class PublishedTae:
         return self._decode(latents, frames)
 
     @torch.inference_mode()
-    def _encode(self, frames: Frames, count: int, seed: int | None) -> Iterator[Latents]:
-        given = rearrange(torch.tensor(frames, device=self.device), "t h w c -> 1 c t h w")
+    def _encode(self, frames: Frames, count: int, seed: int | None, crf: int) -> Iterator[Latents]:
+        shown = compressed(frames[0], crf)[None] if crf else frames
+        given = rearrange(torch.tensor(shown, device=self.device), "t h w c -> 1 c t h w")
         video = functional.pad(given / 255.0 * 2.0 - 1.0, (0, 0, 0, 0, 0, count - len(frames)))  # zero is grey
         _, most = self.clips.video_frames(self.clips.latent_frames(count))
         video = torch.cat([video, video[:, :, -1:].expand(-1, -1, most - count, -1, -1)], dim=2)
@@ -86,6 +94,12 @@ class PublishedTae:
     def _reserve(self, frames: int, height: int, width: int) -> None:
         needed = self.autoencoder.needed_bytes(frames, height, width)
         reserve(needed, self.device, f"a clip of {frames} frames of {height}x{width} pixels")
+
+
+def compressed(picture: Frames, crf: int) -> Frames:
+    """A picture [h w 3] of even sides as it comes back from H.264, compressed as `diffusers` compresses pictures."""
+    shown: Frames = module("pipelines.ltx2.utils").apply_image_conditioning_crf(picture, crf)
+    return shown
 
 
 def pixels(video: Tensor) -> Frames:

@@ -92,7 +92,7 @@ class TaeServicer(TaeServiceServicer):
         seed = validate.seed(request.seed, "seed") if request.HasField("seed") else None
         pieces: list[Latents] = []
         num_frames = request.clip_frames or len(frames)
-        encoding = self.engine.encode(frames, request.clip_frames, seed)
+        encoding = self.engine.encode(frames, request.clip_frames, seed, request.crf)
         tiles = _encoded(encoding, pieces, num_frames, self.engine.clips)
         async with aclosing(self._turn(tiles, num_frames)) as turn:
             async for progress in turn:

@@ -58,7 +58,7 @@ def test_an_imported_model_makes_a_film_with_its_own_sound(kino: Callable[..., F
     pipelines.save(sound_pipelines.ltx2, tmp_path / "ltx2")
     imported = kino("models", "import", "ltx2", "--models", "models")
     assert imported.code == 0, imported.err
-    assert "text to video, sound" in imported.out
+    assert "text to video, image to video, sound" in imported.out
     given = ("--model", "ltx2", "--models", "models", "--data", "data", "--size", "64x32")
     made = kino("film", "a red ball bounces", *given, "--seconds", "0.5", "--steps", "2", "--seed", "1", "--json")
     assert made.code == 0, made.err

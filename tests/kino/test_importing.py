@@ -112,7 +112,10 @@ def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, regis
         (picture_pipelines.wan_experts, ("image to video",), {"umt5": (512, 16)}),
         (pipelines.ltx, ("text to video", "image to video"), {"t5": (128, 16)}),
         (picture_pipelines.hunyuan, ("image to video",), {"llava": (396, 16), "clip": (1, 16)}),
-        (sound_pipelines.ltx2, ("text to video", "sound"), {"gemma": (1024, 16), "gemma-sound": (1024, 16)}),
+        *(
+            (build, ("text to video", "image to video", "sound"), {"gemma": (1024, 16), "gemma-sound": (1024, 16)})
+            for build in (sound_pipelines.ltx2, sound_pipelines.ltx2_of_pictures)
+        ),
     ],
 )
 def test_what_a_pipeline_can_do_follows_from_its_settings(

@@ -71,6 +71,8 @@ DISTILLED = {
     "modality_scale": 1.0, "guidance_rescale": 0.0, "audio_guidance_scale": 1.0, "audio_modality_scale": 1.0,
     "audio_guidance_rescale": 0.0,
 }  # fmt: skip
+HEARD: dict[str, Any] = {"unpack": unpack_ltx, "bands": 2}
+HEARD_AND_SEEN = HEARD | {"begins": "LTX2ImageToVideoPipeline"}
 PLAIN: dict[str, Any] = {}
 CASES = {
     "wan": Case(pipelines.wan, 9, 32, 64),
@@ -79,14 +81,10 @@ CASES = {
     "wan without guidance": Case(pipelines.wan, 5, 32, 32, guidance=1.0),
     "wan as a picture": Case(pipelines.wan, 1, 32, 32),
     "ltx": Case(pipelines.ltx, 9, 32, 64, call=LTX, unpack=unpack_ltx),
-    "ltx2": Case(sound_pipelines.ltx2, 9, 32, 64, call=LTX2 | SKIPPING, unpack=unpack_ltx, bands=2),
-    "ltx2 from 2.3 on": Case(sound_pipelines.ltx23, 9, 32, 64, call=LTX23, unpack=unpack_ltx, bands=2),
-    "ltx2 that skips nothing": Case(
-        partial(sound_pipelines.ltx2, perturbed_attn=False), 9, 32, 32, call=LTX2, unpack=unpack_ltx, bands=2
-    ),
-    "ltx2 distilled": Case(
-        sound_pipelines.ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, unpack=unpack_ltx, bands=2
-    ),
+    "ltx2": Case(sound_pipelines.ltx2, 9, 32, 64, call=LTX2 | SKIPPING, **HEARD),
+    "ltx2 from 2.3 on": Case(sound_pipelines.ltx23, 9, 32, 64, call=LTX23, **HEARD),
+    "ltx2 that skips nothing": Case(partial(sound_pipelines.ltx2, perturbed_attn=False), 9, 32, 32, call=LTX2, **HEARD),
+    "ltx2 distilled": Case(sound_pipelines.ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD),
     "hunyuan": Case(pipelines.hunyuan, 9, 16, 32, call=PLAIN),
     "hunyuan as a picture": Case(pipelines.hunyuan, 1, 16, 32, call=PLAIN),
     "hunyuan15": Case(pipelines.hunyuan15, 5, 32, 32),
@@ -98,6 +96,11 @@ CASES = {
     ),
     "wan of a picture with times of tokens": Case(pipelines.wan_5b, 9, 32, 64, begins="WanImageToVideoPipeline"),
     "ltx of a picture": Case(pipelines.ltx, 9, 32, 64, call=LTX, unpack=unpack_ltx, begins="LTXImageToVideoPipeline"),
+    "ltx2 of a picture": Case(sound_pipelines.ltx2, 9, 32, 64, call=LTX2 | SKIPPING, **HEARD_AND_SEEN),
+    "ltx2 of a picture from 2.3 on": Case(sound_pipelines.ltx23, 9, 32, 64, call=LTX23, **HEARD_AND_SEEN),
+    "ltx2 of a picture distilled": Case(
+        sound_pipelines.ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD_AND_SEEN
+    ),
     "hunyuan-i2v": Case(picture_pipelines.hunyuan, 9, 16, 32, call=PLAIN, begins="HunyuanVideoImageToVideoPipeline"),
     "cogvideox of a picture": Case(
         picture_pipelines.cogvideox, 9, 32, 48, unpack=frames_first, begins="CogVideoXImageToVideoPipeline"

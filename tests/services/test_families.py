@@ -80,6 +80,7 @@ class Services:
                 frames=wire.encode(case.picture[None]),
                 clip_frames=case.frames if info.picture.clip else 0,
                 seed=SEED if info.picture.drawn else None,
+                crf=info.picture.crf,
             )
             result = [event async for event in self.tae.Encode(look)][-1].result
             request.latents.CopyFrom(result.latents)

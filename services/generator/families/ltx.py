@@ -1,5 +1,6 @@
 """LTX-Video: text or picture to video at a frame rate that the network is told."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from kino.shapes import Grid
 from services.generator.engine import PictureReading
 from services.generator.families.denoiser import Denoiser, Order, Predict, guide, shift_of_length
 
-_PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
+PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
+"""How latents become a sequence of patches."""
 
 
 class Ltx(Denoiser):
@@ -40,18 +42,14 @@ class Ltx(Denoiser):
         config, grid = self.network.config, order.grid
         patch = {"pt": config.patch_size_t, "p": config.patch_size, "q": config.patch_size}
         extent = {"t": grid.t // patch["pt"], "h": grid.h // patch["p"], "w": grid.w // patch["q"]}
-        shown = torch.zeros(1, 1, grid.t, grid.h, grid.w, device=self.device)
-        shown[:, :, : 0 if order.picture is None else 1] = 1
-        left = 1 - rearrange(shown, _PACKED, **patch)[..., 0]  # of the noise in every token
         scale = (self.clips.temporal / order.fps, self.clips.spatial, self.clips.spatial)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            time = t.expand(len(texts))
-            packed = torch.cat([rearrange(x_t, _PACKED, **patch)] * len(texts))
+            packed = torch.cat([rearrange(x_t, PACKED, **patch)] * len(texts))
             said = self.network(
                 hidden_states=packed.to(self.dtype),
                 encoder_hidden_states=texts,
-                timestep=time if order.picture is None else time[:, None] * left.expand(len(texts), -1),
+                timestep=times(t, len(texts), order, patch),
                 encoder_attention_mask=there,
                 num_frames=grid.t,
                 height=grid.h,
@@ -59,7 +57,17 @@ class Ltx(Denoiser):
                 rope_interpolation_scale=scale,
                 return_dict=False,
             )[0]
-            packing, _, lattice = _PACKED.partition(" -> ")
+            packing, _, lattice = PACKED.partition(" -> ")
             return rearrange(guide(said.float(), order.guidance), f"{lattice} -> {packing}", **patch, **extent)
 
         return predict
+
+
+def times(t: Tensor, count: int, order: Order, patch: Mapping[str, int]) -> Tensor:
+    """The time of each of so many texts [b]; where the clip begins with a picture of each token [b n], 0 of its own."""
+    if order.picture is None:
+        return t.expand(count)
+    grid = order.grid
+    left = torch.ones(1, 1, grid.t, grid.h, grid.w, device=t.device)
+    left[:, :, 0] = 0
+    return t * rearrange(left, PACKED, **patch)[..., 0].expand(count, -1)

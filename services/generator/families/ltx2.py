@@ -1,4 +1,4 @@
-"""LTX-2: text to video with its sound, both denoised at once by one transformer."""
+"""LTX-2: text or picture to video with its sound, both denoised at once by one transformer."""
 
 from collections.abc import Callable, Mapping
 from itertools import repeat
@@ -11,14 +11,16 @@ from torch import Tensor
 
 from kino.parts import module
 from kino.shapes import Grid
+from services.generator.engine import PictureReading
 from services.generator.families.denoiser import Denoiser, Order, Predict, shift_of_length
+from services.generator.families.ltx import PACKED, times
 
-_PACKED = "b c (t pt) (h p) (w q) -> b (t h w) (c pt p q)"
 _HEARD = 3.0  # how much farther guidance moves the sound than the pictures: its scale is 7 where theirs is 3
 _SKIPPED = 1.0  # scale of the guidance away from what a block says without attention
 _APART = 3.0  # scale of the guidance away from pictures and sound that do not know of each other
 _RESCALED = 0.7  # share of the guided sample that is brought to the spread of the unguided one
 # All four are the defaults of the library's pipeline.
+_CRF = 33  # as its makers compressed pictures in training: `DEFAULT_IMAGE_CRF` of the library
 
 Pair = tuple[Tensor, Tensor]
 """The patches [b n c] of pictures, and those of their sound."""
@@ -34,6 +36,20 @@ class Ltx2(Denoiser):
     reads_fps = True
     predicts = torch.float32
 
+    @property
+    def reads_picture(self) -> PictureReading:
+        return PictureReading(crf=_CRF)
+
+    def begin(self, noise: Tensor, order: Order) -> Tensor:
+        return self.kept(noise, order)
+
+    def kept(self, latents: Tensor, order: Order) -> Tensor:
+        """The picture stays what it is."""
+        if order.picture is None:
+            return latents
+        seen, sound = self.restore(latents, order)
+        return self.arrange(torch.cat([order.picture, seen[:, :, 1:]], dim=2), sound)
+
     def set_times(self, scheduler: Any, steps: int, grid: Grid) -> None:
         patch = self._patch
         tokens = grid.t // patch["pt"] * (grid.h // patch["p"]) * (grid.w // patch["q"])
@@ -47,14 +63,14 @@ class Ltx2(Denoiser):
 
     def arrange(self, latents: Tensor, sound: Tensor | None) -> Tensor:
         assert sound is not None
-        seen = rearrange(latents, _PACKED, **self._patch)
+        seen = rearrange(latents, PACKED, **self._patch)
         return torch.cat([seen.flatten(1), rearrange(sound, "b c t m -> b (t c m)")], dim=1)
 
     def restore(self, latents: Tensor, order: Order) -> tuple[Tensor, Tensor | None]:
         seen, heard = self._pair(latents, order)
         patch, grid = self._patch, order.grid
         extent = {"t": grid.t // patch["pt"], "h": grid.h // patch["p"], "w": grid.w // patch["q"]}
-        packing, _, lattice = _PACKED.partition(" -> ")
+        packing, _, lattice = PACKED.partition(" -> ")
         shown = rearrange(seen, f"{lattice} -> {packing}", **patch, **extent)
         return shown, rearrange(heard, "b t (c m) -> b c t m", c=order.sound[0])
 
@@ -97,7 +113,7 @@ class Ltx2(Denoiser):
         """What the network says of a sample at a time for the last so many of the texts, the prompt being the last."""
         rows, there = self.rows(order.texts, "gemma")
         heard, _ = self.rows(order.texts, "gemma-sound")
-        network, grid = self.network, order.grid
+        network, grid, patch = self.network, order.grid, self._patch
         seen_at = network.rope.prepare_video_coords(1, grid.t, grid.h, grid.w, self.device, fps=order.fps)
         heard_at = network.audio_rope.prepare_audio_coords(1, order.sound[1], self.device)
         crosses = not network.config.use_prompt_embeddings  # from 2.3 on each of both is told the other's time
@@ -109,7 +125,8 @@ class Ltx2(Denoiser):
                 audio_hidden_states=sound,
                 encoder_hidden_states=rows[-count:],
                 audio_encoder_hidden_states=heard[-count:],
-                timestep=t.expand(count),
+                timestep=times(t, count, order, patch),
+                audio_timestep=t.expand(count),
                 sigma=t.expand(count),
                 encoder_attention_mask=there[-count:],
                 audio_encoder_attention_mask=there[-count:],

@@ -74,7 +74,7 @@ def _generate(
         generate.fps = bounds.film_fps(product, field, infos["tae"].limits)
     made.nodes.add(name="animate", generate=generate)
     look = nodes["look"].tae_encode
-    look.clip_frames = frames if info.picture.clip else 0
+    look.clip_frames, look.crf = frames if info.picture.clip else 0, info.picture.crf
     if info.picture.drawn:
         look.seed = seed
     made.edges.append(edge("look.height", "animate.height"))

@@ -18,6 +18,7 @@ from tests.kino.clips import noise
 from tests.services.conftest import Serve, Served
 from tests.services.graph.test_sound import make
 
+SOUNDING = (sound_pipelines.ltx2, sound_pipelines.ltx2_of_pictures)
 SUCCEEDED = graph_pb2.GENERATION_STATE_SUCCEEDED
 
 
@@ -25,7 +26,7 @@ SUCCEEDED = graph_pb2.GENERATION_STATE_SUCCEEDED
 async def graph(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Served:
     """A graph without an editor, its models those of the pipeline that a test is parametrised with."""
     import_pipeline(pipelines.save(request.param, tmp_path / "pipeline"), Registry(tmp_path / "models"), "tiny")
-    names = ("encoder", "generator", "tae", *(("audio",) if request.param is sound_pipelines.ltx2 else ()))
+    names = ("encoder", "generator", "tae", *(("audio",) if request.param in SOUNDING else ()))
     peers = {name: (await serve(name, preset="mini", version="tiny")).address for name in names}
     return await serve("graph", peers=peers, ledger=f"sqlite:///{tmp_path}/ledger.sqlite")
 
@@ -68,6 +69,25 @@ async def test_a_film_has_the_sound_that_its_generator_made_of_it(graph: Served)
     assert sound.std() > 0.001
     again = await make(graph, text_to_video=film)
     assert all(stage.cached for stage in again.stages)
+
+
+@pytest.mark.parametrize("graph", [sound_pipelines.ltx2_of_pictures], indirect=True)
+async def test_a_film_of_a_picture_too_has_the_sound_that_its_generator_made_of_it(graph: Served) -> None:
+    order = graph_pb2.ImageToVideo(
+        image=media_pb2.Media(media_type="image/png", data=encode_png(noise(1, 30, 70)[0])),
+        prompt="a red ball bounces", seconds=0.5, seed=3, verbatim=True, sampling=generator_pb2.Sampling(steps=2),
+        pixels=info_pb2.Size(height=32, width=32),
+    )  # fmt: skip
+    made = await make(graph, image_to_video=order)
+    assert made.state == SUCCEEDED, made.error
+    assert {stage.name for stage in made.stages} == {
+        "picture", "encode", "look", "animate", "decode", "sound", "export"
+    }  # fmt: skip
+    artifact = next(artifact for artifact in made.artifacts if artifact.name == "film")
+    assert probe(graph.store.get(artifact.media.uri)).num_frames == 12
+    sound = read_sound(graph.store.get(artifact.media.uri))
+    assert sound.shape == (2, 24_000)
+    assert sound.std() > 0.001
 
 
 @pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)

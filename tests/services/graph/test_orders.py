@@ -182,7 +182,7 @@ def begun(**fields: Any) -> graph_pb2.GenerationSpec:
     return graph_pb2.GenerationSpec(image_to_video=graph_pb2.ImageToVideo(image=picture, **given | fields))
 
 
-def reading(infos: Infos, **reads: bool) -> Infos:
+def reading(infos: Infos, **reads: int) -> Infos:
     """The same services, with a generator and an encoder that read pictures."""
     generator, encoder = info_pb2.Info(), info_pb2.Info()
     generator.CopyFrom(infos["generator"])
@@ -198,12 +198,13 @@ def edges(made: Order) -> set[str]:
 
 
 async def test_a_generator_that_reads_pictures_begins_films_with_them(infos: Infos) -> None:
-    made = await order(begun(), reading(infos, clip=True, drawn=True))
+    made = await order(begun(), reading(infos, clip=True, drawn=True, crf=33))
     nodes = {node.name: node for node in made.pipeline.nodes}
     assert set(nodes) == {"encode", "picture", "look", "animate", "decode", "export"}
     assert nodes["animate"].WhichOneof("call") == "generate"
     assert (nodes["animate"].generate.frames, nodes["animate"].generate.seed) == (5, 7)
-    assert (nodes["look"].tae_encode.clip_frames, nodes["look"].tae_encode.seed) == (5, 7)
+    look = nodes["look"].tae_encode
+    assert (look.clip_frames, look.seed, look.crf) == (5, 7, 33)
     assert {(size.height, size.width) for size in nodes["picture"].conform.sizes} == {(32, 48), (32, 32)}
     assert {
         "picture.video encode.picture",
@@ -218,7 +219,7 @@ async def test_of_a_picture_is_encoded_what_the_generator_reads(infos: Infos) ->
     made = await order(begun(pixels=info_pb2.Size(height=16, width=64)), reading(infos))
     nodes = {node.name: node for node in made.pipeline.nodes}
     look = nodes["look"].tae_encode
-    assert (look.clip_frames, look.HasField("seed")) == (0, False)
+    assert (look.clip_frames, look.HasField("seed"), look.crf) == (0, False, 0)
     assert [(size.height, size.width) for size in nodes["picture"].conform.sizes] == [(16, 64)]
 
 

@@ -87,6 +87,15 @@ def test_frames_out_of_bounds_are_refused(engine: TaeEngine, pixels: NDArray[Any
         engine.encode(pixels)
 
 
+def test_what_is_for_published_models_alone_is_refused(engine: TaeEngine) -> None:
+    with pytest.raises(ValueError, match="clip_frames is 9, must be left out: this TAE encodes what is there"):
+        engine.encode(frames(1), clip_frames=9)
+    with pytest.raises(ValueError, match="seed is 3, must be left out: the latents of this TAE are certain"):
+        engine.encode(frames(1), seed=3)
+    with pytest.raises(ValueError, match="crf is 33, must be left out: this TAE encodes pictures as they are"):
+        engine.encode(frames(1), crf=33)
+
+
 @pytest.mark.parametrize(
     ("latents", "count", "message"),
     [

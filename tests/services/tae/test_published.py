@@ -12,7 +12,7 @@ from kino.families import FAMILIES, TAE
 from kino.importing import import_pipeline
 from kino.registry import Registry
 from services.tae.families.table import AUTOENCODERS, open_engine
-from services.tae.published import PublishedTae, pixels
+from services.tae.published import PublishedTae, compressed, pixels
 from tests import pipelines
 from tests.services.test_abilities import STREAMED, builds
 
@@ -91,3 +91,27 @@ def test_tiles_take_less_memory_and_are_for_published_models_alone(tmp_path: Pat
     assert tiled.autoencoder.needed_bytes(*clip) < 0.25 * tae.autoencoder.needed_bytes(*clip)
     with pytest.raises(ValueError, match="tiled is true, must be left out: it is for published models alone"):
         open_engine("nano", "nano", Registry(tmp_path / "models"), "cpu", "torch", tiled=True)
+
+
+def test_a_picture_is_compressed_before_it_is_encoded_where_that_is_asked_for(tmp_path: Path) -> None:
+    tae = engine("ltx2", tmp_path)
+    picture = np.random.default_rng(5).integers(0, 256, (32, 64, 3), np.uint8)
+    lost = [np.abs(compressed(picture, crf).astype(float) - picture).mean() for crf in (1, 20, 33)]
+    assert 0 < lost[0] < lost[1] < lost[2]
+    (plain,), (made,) = tae.encode(picture[None]), tae.encode(picture[None], crf=33)
+    (expected,) = tae.encode(compressed(picture, 33)[None])
+    np.testing.assert_array_equal(made, expected)
+    assert np.abs(made - plain).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("frames", "crf", "reason"),
+    [
+        (1, 52, "crf is 52, must be from 0 to 51"),
+        (1, -1, "crf is -1, must be from 0 to 51"),
+        (9, 33, "crf is 33, must be left out for 9 frames: it is for a picture"),
+    ],
+)
+def test_what_cannot_be_compressed_is_refused(frames: int, crf: int, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=reason):
+        engine("ltx2", tmp_path).encode(np.zeros((frames, 32, 64, 3), np.uint8), crf=crf)
