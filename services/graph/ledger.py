@@ -11,7 +11,7 @@ database's own, so the clocks of the directors' machines do not matter.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from services.graph.rows import (
     QUEUED,
     REPORTING,
     RUNNING,
+    SEQUENCES,
     SUCCEEDED,
     TAKING,
     WAITING,
@@ -53,7 +54,6 @@ _OPEN_STAGES = (graph_pb2.STAGE_STATE_PENDING, graph_pb2.STAGE_STATE_QUEUED, gra
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 2.0
 _THREADS = 4  # transactions at once; SQLite lets one of them write
-_POLL_SECONDS = 0.25  # how soon a watcher sees what another process wrote; its own process tells at once
 
 
 class Ledger:
@@ -65,7 +65,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
-        self._watchers = Watchers()
+        self.watchers = Watchers(self._sequences)
 
     @classmethod
     async def open(cls, url: str, patience_seconds: float = 120.0) -> "Ledger":
@@ -82,6 +82,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.watchers.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
@@ -155,7 +156,7 @@ class Ledger:
             return _row(connection, id)
 
         row = await self._write(end)
-        self._watchers.tell(id)
+        self.watchers.tell(id)
         return message(row)
 
     async def delete(self, id: str) -> None:
@@ -211,13 +212,13 @@ class Ledger:
     async def begin(self, id: str, owner: str) -> None:
         """Turn a generation that waits to RUNNING; one that runs already, under an earlier director, stays so."""
         await self._note(lambda connection: _move(connection, id, RUNNING, owner, start_time=now()))
-        self._watchers.tell(id)
+        self.watchers.tell(id)
 
     async def report(self, id: str, owner: str, outcome: graph_pb2.Generation) -> None:
         """Write how far a generation has come, if the director still holds it."""
         values = {"its_id": id, "its_owner": owner, "outcome": outcome.SerializeToString()}
         await self._note(lambda connection: connection.execute(REPORTING, values))
-        self._watchers.tell(id)
+        self.watchers.tell(id)
 
     async def finish(
         self, id: str, owner: str, state: State, outcome: graph_pb2.Generation, record: graph_pb2.Record | None = None
@@ -228,25 +229,26 @@ class Ledger:
             "record": record.SerializeToString() if record is not None else None,
         }
         done = await self._write(lambda connection: _move(connection, id, state, owner, **values))
-        self._watchers.tell(id)
+        self.watchers.tell(id)
         return done
-
-    def end_watches(self) -> None:
-        """Let every watch end with `UnavailableError`, those too that begin now; first it tells what is new."""
-        self._watchers.end()
 
     async def watch(self, id: str, after_sequence: int = 0) -> AsyncGenerator[graph_pb2.Generation]:
         """Yield the generation whenever it is newer than what was yielded before, until it has ended."""
-        with self._watchers.waiter(id) as waiter:
+        with self.watchers.waiter(id) as waiter:
             while True:
                 waiter.begin()
                 generation = await self.get(id)
+                waiter.seen = generation.sequence
                 if generation.sequence > after_sequence:
                     after_sequence = generation.sequence
                     yield generation
                 if generation.state in ENDED:
                     return
-                await waiter.wait(_POLL_SECONDS)
+                await waiter.wait()
+
+    async def _sequences(self, ids: Collection[str]) -> Mapping[str, int]:
+        """Return the sequences of those generations that are there, by id."""
+        return dict(await self._read(lambda connection: connection.execute(SEQUENCES, {"ids": ids}).all()))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._transact(work, {READ_ONLY: True})

@@ -22,6 +22,9 @@ ENDED = (SUCCEEDED, FAILED, CANCELLED)
 
 # What runs many times a second is put into words once.
 BY_ID = select(generations).where(generations.c.id == bindparam("its_id"))
+SEQUENCES = select(generations.c.id, generations.c.sequence).where(
+    generations.c.id.in_(bindparam("ids", expanding=True))
+)
 WAITING = select(func.count()).select_from(generations).where(generations.c.state == QUEUED)
 _OLDEST = (
     select(generations.c.number)

@@ -88,7 +88,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
 
     def drain(self) -> None:
         """End every watch, so that who watches asks another graph, or this one's successor."""
-        self._ledger.end_watches()
+        self._ledger.watchers.end()
 
     async def Describe(
         self, request: graph_pb2.GraphServiceDescribeRequest, context: Any
