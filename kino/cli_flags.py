@@ -61,6 +61,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--tiled", action="store_true", help="decode pictures in tiles, as python -m services takes it")
     add("--device", default="cpu", help="where each service computes (%(default)s)")
     add("--device-memory", type=float, metavar="GIB", help="of each service's device (what this one has left)")
+    add("--flops", metavar="N", help="operations per second of that device, such as 400T (measured on this one)")
     parser.set_defaults(command="cli_plan:plan")
 
 

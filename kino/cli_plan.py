@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kino.cli_view import print_facts, print_json, print_table
@@ -12,6 +13,7 @@ from kino.registry import Registry, models_folder
 
 if TYPE_CHECKING:
     from kino.planning import Need, Plan
+    from kino.speed import Rates
 
 _GIB = 1 << 30
 
@@ -24,6 +26,7 @@ async def plan(given: argparse.Namespace) -> int:
         raise InvalidArgumentError("--device-memory", given.device_memory, "more than 0 GiB")
     try:
         from kino.planning import make_plan  # torch, and libraries that not everybody has
+        from kino.speed import Rates
     except ModuleNotFoundError as error:
         raise FailedPreconditionError(f"{error.name} is not installed: it comes with kino's extra pipelines") from None
     try:
@@ -38,6 +41,7 @@ async def plan(given: argparse.Namespace) -> int:
             tiled=given.tiled,
             device=given.device,
             device_bytes=None if given.device_memory is None else int(given.device_memory * _GIB),
+            rates=None if given.flops is None else Rates.stated(given.flops),
         )
     except STORE_ERRORS as error:
         raise as_kino_error(error) from error
@@ -67,13 +71,14 @@ def _show(made: "Plan", given: argparse.Namespace) -> None:
     film = made.film
     facts: dict[str, Any] = {
         "name": given.name, "frames": film.frames, "height": film.height, "width": film.width, "steps": film.steps,
-        "device": made.device, "device_bytes": made.device_bytes,
+        "device": made.device, "device_bytes": made.device_bytes, "flops_per_second": asdict(made.rates),
     }  # fmt: skip
     if given.json:
         print_json({**facts, "services": rows})
         return
     size = f"{film.width}x{film.height}, {film.frames} frames, {film.steps} steps"
-    print_facts({"film": size, "device": f"{made.device} with {_gib(made.device_bytes)}"})
+    device = f"{made.device} with {_gib(made.device_bytes)}"
+    print_facts({"film": size, "device": device, "reckoned at": _speed(made.rates, made.device)})
     columns = ("service", "weights", "in host memory", "work", "in all", "about", "fits")
     shown = [
         (row["service"], _gib(row["weights_bytes"]), _gib(row["host_bytes"]), _gib(row["work_bytes"]),
@@ -90,9 +95,23 @@ def _row(made: "Plan", need: "Need") -> dict[str, Any]:
         "host_bytes": need.host,
         "work_bytes": need.work,
         "device_bytes": need.device,
-        "seconds": need.seconds(made.rate),
+        "seconds": made.rates.seconds(need.flops),
         "fits": need.device <= made.device_bytes,
     }
+
+
+def _speed(rates: "Rates", device: str) -> str:
+    """In words, for example "62 GFLOP/s in products of matrices, 40 in attention, ..., measured now on this cpu"."""
+    if not rates.is_measured:
+        return f"{_flops(rates.products)}, as stated; weights that are moved take longer"
+    return (
+        f"{_flops(rates.products)} in products of matrices, {_flops(rates.attention)} in attention, "
+        f"{_flops(rates.convolutions)} in convolutions, measured now on this {device}"
+    )
+
+
+def _flops(rate: float) -> str:
+    return f"{rate / 1e12:.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
 
 
 def _gib(num_bytes: int) -> str:

@@ -56,19 +56,6 @@ def step_bytes(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, i
     return itemsize * batch * (tokens(config, extent) + rows) * (_STATES * width + _HIDDEN * hidden + beside)
 
 
-def step_flops(config: Mapping[str, Any], extent: Grid, batch: int, rows: int, parameters: int) -> int:
-    """Floating-point operations of a step of a transformer: two for each parameter and token, and those of attention.
-
-    Args:
-        config, extent, batch, rows: as in `step_bytes`.
-        parameters: that every token goes through.
-    """
-    width = int(config["num_attention_heads"] * config["attention_head_dim"])
-    length = tokens(config, extent)
-    layers = int(config["num_layers"]) + int(config.get("num_single_layers") or 0)
-    return batch * (2 * parameters * length + 4 * layers * length * (length + rows) * width)
-
-
 def sound_bytes(vae: Mapping[str, Any], vocoder: Mapping[str, Any], times: int, itemsize: int) -> int:
     """Most bytes that a decoder of mel spectrograms and a vocoder hold at once beside their weights.
 
@@ -96,6 +83,12 @@ def frames_at_once(vae: Any, tiled: bool) -> int | None:
     return FRAMES_AT_ONCE.get(name)
 
 
+def tile_sides(vae: Any) -> tuple[int, int]:
+    """Height and width in pixels of the tiles in which an autoencoder decodes where tiles are asked for."""
+    side = getattr(vae, "tile_sample_min_size", 0)
+    return side or vae.tile_sample_min_height, side or vae.tile_sample_min_width
+
+
 def vae_bytes(vae: Any, frames: int, height: int, width: int, itemsize: int, tiled: bool) -> int:
     """Most bytes that an autoencoder holds at once beside its weights while it decodes a clip.
 
@@ -107,8 +100,7 @@ def vae_bytes(vae: Any, frames: int, height: int, width: int, itemsize: int, til
     at_once = min(frames, frames_at_once(vae, tiled) or frames)
     if not tiled:
         return decode_bytes(vae.config, at_once, height, width, itemsize)
-    side = getattr(vae, "tile_sample_min_size", 0)
-    tile = min(height, side or vae.tile_sample_min_height), min(width, side or vae.tile_sample_min_width)
+    tile = (min(side, most) for side, most in zip((height, width), tile_sides(vae), strict=True))
     done = _RGB * frames * height * width * itemsize  # its tiles, and what is put together of them
     return done + decode_bytes(vae.config, at_once, *tile, itemsize)
 

@@ -3,33 +3,28 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from kino import adopted, parts
+from kino import adopted, flops, parts, speed
 from kino.devices import free_bytes
 from kino.execution import Execution
-from kino.families import AUDIO, SERVICES, TAE, Settings, imported
+from kino.families import AUDIO, FAMILIES, SERVICES, TAE, Settings, imported
 from kino.manifest import Manifest
-from kino.memory import sound_bytes, step_bytes, step_flops, vae_bytes
+from kino.memory import sound_bytes, step_bytes, vae_bytes
 from kino.placement import is_matrix
 from kino.registry import Registry
 from kino.shapes import Grid, frames_for_seconds
+from kino.speed import Flops, Rates
 
-_EFFICIENCY = 0.6
-"""Share that whole networks reach of the speed of one large product of matrices; reckoned, not fitted."""
 _TEXTS = 2
 """Texts of a request: the prompt, and what guidance moves away from."""
 _WEAKER = 2
 """Further passes of a guided step of transformers that make sound too: see `services/generator/families/ltx2.py`."""
 _LAYERS = 5
 """Copies of the rows of all layers of a text encoder that live at once while they are connected with a transformer."""
-_SIDE = 8
-"""Latent cells along a side of the clip, or times of the sound, on which a decoder's operations are counted."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +56,26 @@ class Need:
         weights: bytes on its device at once.
         host: bytes of weights that wait in the memory of the host.
         work: most bytes beside them on the device.
-        flops: floating-point operations.
+        flops: floating-point operations; what moves weights that wait is not among them.
     """
 
     service: str
     weights: int
     host: int
     work: int
-    flops: int
+    flops: Flops
 
     @property
     def device(self) -> int:
         """Bytes on the device in all."""
         return self.weights + self.work
 
-    def seconds(self, rate: float) -> float:
-        """Seconds that it takes about, on a device of so many operations per second in large products."""
-        return self.flops / (rate * _EFFICIENCY)
-
 
 @dataclass(frozen=True)
 class Outline:
     """The networks of one component without their numbers, by part."""
 
+    family: str
     settings: Settings
     networks: Mapping[str, Any]
 
@@ -100,7 +92,7 @@ class Outline:
             if f"{part}/config.json" in manifest.digests:
                 config = json.loads(registry.file(manifest, f"{part}/config.json").read_text(encoding="utf-8"))
                 networks[part] = _empty(kind, config)
-        return cls(settings, networks)
+        return cls(manifest.family, settings, networks)
 
     def need(self, service: str, film: Film, execution: Execution, dtype: str = "") -> Need:
         """What a service takes.
@@ -109,17 +101,17 @@ class Outline:
             dtype: of the numbers it computes in; the one it was imported for if empty.
         """
         kind = adopted.DTYPES[dtype or self.settings.dtype]
-        work, flops = _WORK[service](self, film, kind)
+        work, operations = _WORK[service](self, film, kind)
         sizes = [weights_bytes(network, kind, execution.weights) for network in self.networks.values()]
         if execution.offload == "layers":
             leaves = [
                 leaf for network in self.networks.values() for leaf in network.modules() if not [*leaf.children()]
             ]
             at_once = 2 * max(weights_bytes(leaf, kind, execution.weights) for leaf in leaves)
-            return Need(service, at_once, sum(sizes), work, flops)  # the next layer comes while one computes
+            return Need(service, at_once, sum(sizes), work, operations)  # the next layer comes while one computes
         if execution.offload == "networks":
-            return Need(service, max(sizes), sum(sizes), work, flops)
-        return Need(service, sum(sizes), 0, work, flops)
+            return Need(service, max(sizes), sum(sizes), work, operations)
+        return Need(service, sum(sizes), 0, work, operations)
 
 
 def weights_bytes(network: nn.Module, dtype: torch.dtype, weights: str = "") -> int:
@@ -137,80 +129,51 @@ def weights_bytes(network: nn.Module, dtype: torch.dtype, weights: str = "") -> 
     return total
 
 
-def rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
-    """Operations per second of a large product of matrices on a device, the best of three."""
-    one = torch.ones(side, side, dtype=dtype, device=device)
-    seconds = []
-    for _ in range(3):
-        began = perf_counter()
-        float((one @ one)[0, 0])  # which waits for it
-        seconds.append(perf_counter() - began)
-    return 2 * side**3 / min(seconds)
-
-
-def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes of a step, both texts at once at most, and operations of all steps; of sound, attention is left out."""
+def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
+    """Bytes of a step, both texts at once at most, and operations of all steps."""
     network = outline.networks["transformer"]
     rows = sum(rows for rows, _ in outline.settings.texts.values())
     embeds = bool(network.config.get("guidance_embeds")) or film.guidance == 1
     batch = 1 if embeds else _TEXTS
-    seen, heard = _parameters_of_tokens(network)
-    flops = step_flops(network.config, film.grid, 1, rows, seen) + 2 * film.heard * heard
     passes = batch + (_WEAKER if film.heard and film.guidance != 1 else 0)
     work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard)
-    return work, film.steps * passes * flops
+    return work, flops.of_step(network, film.grid, rows, film.heard).times(film.steps * passes)
 
 
-def _parameters_of_tokens(network: nn.Module) -> tuple[int, int]:
-    """Numbers of a transformer that every token goes through, and those that every token of sound does.
-
-    They are those of its blocks, save what times are read by.
-    """
-    found = [0, 0]
-    for blocks in network.children():
-        for name, layer in blocks.named_modules() if isinstance(blocks, nn.ModuleList) else ():
-            if isinstance(layer, nn.Linear) and "norm" not in name:
-                found[name.partition(".")[2].startswith("audio")] += layer.weight.numel()
-    return found[0], found[1]
-
-
-def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
+def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
     """Bytes of the widest text encoder, whose attention is computed with its matrix, and operations of both texts."""
-    work = flops = 0
-    rows = max(rows for rows, _ in outline.settings.texts.values())
-    for network in outline.networks.values():
+    work, total = 0, Flops()
+    towers = {entry.part: name for name, entry in FAMILIES[outline.family].towers.items()}
+    shapes = outline.settings.texts
+    for part, network in outline.networks.items():
+        rows = shapes[towers[part]][0] if part in towers else max(rows for rows, _ in shapes.values())
         if hasattr(network.config, "text_proj_in_factor"):  # what connects the rows of all layers with a transformer
             work = max(work, 4 * rows * _LAYERS * network.config.caption_channels * network.config.text_proj_in_factor)
         else:
             config = network.config.get_text_config() if hasattr(network.config, "get_text_config") else network.config
+            if rows == 1:  # of a whole text
+                rows = config.max_position_embeddings
             width, heads = config.hidden_size, config.num_attention_heads
             hidden = getattr(config, "d_ff", None) or config.intermediate_size
             work = max(work, 4 * rows * (8 * width + 2 * hidden + 3 * heads * rows))
-        flops += _TEXTS * 2 * rows * sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
-    return work, flops
+        total += flops.of_text(network, rows).times(_TEXTS)
+    return work, total
 
 
-def _tae(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes and operations of decoding; operations are counted on a small clip without numbers."""
+def _tae(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
+    """Bytes and operations of decoding."""
     network, clips = outline.networks["vae"], outline.settings.clips
     assert clips is not None
-    latents = torch.zeros(1, clips.channels, min(3, film.grid.t), _SIDE, _SIDE, device="meta")
-    given = {"temb": torch.zeros(1, device="meta")} if network.config.get("timestep_conditioning") else {}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.decode(latents[:, :, 0] if clips.max_frames == 1 else latents, **given)
-    cells = latents.shape[2] * _SIDE**2
-    flops = counter.get_total_flops() * film.grid.t * film.grid.h * film.grid.w // cells
-    return vae_bytes(network, film.frames, film.height, film.width, dtype.itemsize, film.tiled), flops
+    work = vae_bytes(network, film.frames, film.height, film.width, dtype.itemsize, film.tiled)
+    return work, flops.of_decoding(network, clips, film.grid, film.tiled)
 
 
-def _audio(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes and operations of decoding sound; operations are counted on a short one without numbers."""
+def _audio(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
+    """Bytes and operations of decoding sound."""
     sound, (vae, vocoder) = outline.settings.sound, (outline.networks[part] for part in ("audio_vae", "vocoder"))
     assert sound is not None
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        vocoder(vae.decode(torch.zeros(1, sound.channels, _SIDE, sound.bands, device="meta")).sample)
     work = sound_bytes(vae.config, vocoder.config, film.heard, dtype.itemsize)
-    return work, counter.get_total_flops() * film.heard // _SIDE
+    return work, flops.of_sound(vae, vocoder, sound, film.heard)
 
 
 _WORK = {"encoder": _encoder, "generator": _generator, "tae": _tae, "audio": _audio}
@@ -229,13 +192,13 @@ def _empty(kind: str, config: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """What each service takes for a film, on a device of so much memory and speed in large products."""
+    """What each service takes for a film, on a device of so much memory and speed."""
 
     film: Film
     needs: list[Need]
     device: str
     device_bytes: int
-    rate: float
+    rates: Rates
 
 
 def make_plan(
@@ -250,8 +213,9 @@ def make_plan(
     tiled: bool,
     device: str,
     device_bytes: int | None,
+    rates: Rates | None,
 ) -> Plan:
-    """The plan of a film of an imported model; what is None is the model's own, or what the device has left.
+    """The plan of a film of an imported model; what is None is the model's own, or what is measured of the device.
 
     Raises:
         ValueError: it makes no such film, or there is no such device.
@@ -274,10 +238,18 @@ def make_plan(
         )
         for component, manifest in versions.items()
     ]
+    free, rates = _measured(device, adopted.DTYPES[dtype or settings.dtype], device_bytes, rates)
+    return Plan(film, needs, device, free, rates)
+
+
+def _measured(device: str, dtype: torch.dtype, num_bytes: int | None, rates: Rates | None) -> tuple[int, Rates]:
+    """Bytes that a device has left and its rates; what is given is not measured, and then the device may be away."""
+    if num_bytes is not None and rates is not None:
+        return num_bytes, rates
     try:
         place = torch.device(device)
-        free = free_bytes(place) if device_bytes is None else device_bytes
-        speed = rate(place, adopted.DTYPES[dtype or settings.dtype])
-    except RuntimeError as error:
+        torch.empty(0, device=place)
+    except (AssertionError, RuntimeError) as error:
         raise ValueError(f"device is {device!r}, must be one of this machine: {error}") from error
-    return Plan(film, needs, device, free, speed)
+    free = free_bytes(place) if num_bytes is None else num_bytes
+    return free, speed.measured(place, dtype) if rates is None else rates

@@ -1,6 +1,6 @@
 import pytest
 
-from kino.memory import decode_bytes, step_bytes, step_flops, tokens
+from kino.memory import decode_bytes, step_bytes, tokens
 from kino.shapes import Grid
 
 WAN = {"patch_size": [1, 2, 2], "num_attention_heads": 12, "attention_head_dim": 128, "ffn_dim": 8960}
@@ -36,8 +36,3 @@ def test_decoding_takes_what_its_last_stage_does() -> None:
 def test_blocks_that_join_attention_and_feed_forward_take_more() -> None:
     config = {"patch_size": 2, "num_attention_heads": 2, "attention_head_dim": 8, "num_single_layers": 3}
     assert step_bytes(config, Grid(1, 2, 2), 1, 0, 4) == 4 * (8 * 16 + 3 * 64 + 16)
-
-
-def test_operations_are_those_of_parameters_and_of_attention() -> None:
-    config = {"patch_size": 2, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 3}
-    assert step_flops(config, Grid(2, 4, 4), 2, 5, 100) == 2 * (2 * 100 * 8 + 4 * 3 * 8 * (8 + 5) * 16)

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from kino import flops
 from kino.cli import main
 from kino.execution import Execution
 from kino.families import AUDIO, DIT, TAE, TOWERS
@@ -72,29 +71,28 @@ def test_kinds_of_numbers_and_places_change_what_is_on_the_device(models: Regist
     assert layers.host == whole.weights
 
 
-def test_operations_are_those_that_are_counted(models: Registry) -> None:
-    manifest, grid = models.resolve(DIT, "wan-experts"), Grid(3, 16, 32)
-    outline = Outline.of(manifest, models)
+def test_operations_are_those_of_all_steps_and_texts(models: Registry) -> None:
+    outline, grid = Outline.of(models.resolve(DIT, "wan-experts"), models), Grid(3, 16, 32)
     need = outline.need("generator", Film(9, 128, 256, grid, 10, 4.0), Execution())
-    network: Any = Parts(manifest, models).network("transformer")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(
-            hidden_states=torch.zeros(1, 16, grid.t, grid.h, grid.w),
-            timestep=torch.zeros(1),
-            encoder_hidden_states=torch.zeros(1, 512, 16),
-        )
-    assert need.flops == pytest.approx(10 * 2 * counter.get_total_flops(), rel=0.2)
-    longer = outline.need("generator", Film(9, 128, 256, grid, 20, 4.0), Execution())
-    assert longer.flops == 2 * need.flops
+    assert need.flops == flops.of_step(outline.networks["transformer"], grid, 512).times(20)
+    alone = outline.need("generator", Film(9, 128, 256, grid, 10, 1.0), Execution())
+    assert need.flops == alone.flops.times(2)
 
 
-def test_decoding_is_counted_by_the_size_of_the_clip(models: Registry) -> None:
+def test_texts_are_of_the_rows_of_their_towers(models: Registry) -> None:
+    outline = Outline.of(models.resolve(TOWERS, "hunyuan"), models)
+    llama, clip = (outline.networks[part] for part in ("text_encoder", "text_encoder_2"))
+    both = flops.of_text(llama, 256) + flops.of_text(clip, 77)  # whose pooled row stands for a whole text
+    assert outline.need("encoder", FILM, Execution()).flops == both.times(2)
+
+
+def test_decoding_grows_with_the_size_of_the_clip(models: Registry) -> None:
     outline = Outline.of(models.resolve(TAE, "hunyuan"), models)
     small, large = (
         outline.need("tae", Film(9, side, side, Grid(3, side // 8, side // 8), 1, 1.0), Execution())
         for side in (64, 128)
     )
-    assert large.flops == 4 * small.flops > 0
+    assert large.flops.convolutions == 4 * small.flops.convolutions > 0
     assert large.work == 4 * small.work
 
 
@@ -154,6 +152,22 @@ def test_a_plan_tells_each_service(models: Registry, capsys: pytest.CaptureFixtu
         assert row["fits"]
         assert row["device_bytes"] == row["weights_bytes"] + row["work_bytes"]
         assert row["seconds"] > 0
+    rates = told["flops_per_second"]
+    assert rates.pop("is_measured")
+    assert min(rates.values()) > 0
+
+
+def test_a_plan_for_another_machine_takes_what_is_stated(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    there = ("--device", "cuda:7", "--device-memory", "80")
+    seconds = {}
+    for rate in ("1T", "2T"):
+        code, out, _ = run(capsys, models, "wan-experts", "--size", "64x32", *there, "--flops", rate, "--json")
+        told = json.loads(out)
+        assert (code, told["flops_per_second"]["is_measured"]) == (0, False)
+        seconds[rate] = [row["seconds"] for row in told["services"]]
+    assert seconds["1T"] == [2 * each for each in seconds["2T"]]
+    _, out, _ = run(capsys, models, "wan-experts", "--size", "64x32", *there, "--flops", "400T")
+    assert "400 TFLOP/s, as stated" in out
 
 
 def test_what_cannot_fit_is_said_before_it_is_loaded(models: Registry, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +187,8 @@ def test_what_cannot_fit_is_said_before_it_is_loaded(models: Registry, capsys: p
         (["wan-experts", "--dtype", "int8"], "--dtype is 'int8', must be one of float32"),
         (["wan-experts", "--weights", "int4"], "--weights is 'int4', must be one of int8, float8"),
         (["wan-experts", "--device-memory", "0"], "--device-memory is 0.0, must be more than 0 GiB"),
+        (["wan-experts", "--flops", "fast"], "--flops is 'fast', must be a positive number"),
+        (["wan-experts", "--device", "cuda:7"], "device is 'cuda:7', must be one of this machine"),
         (["wan-experts", "--device", "toaster"], "device is 'toaster', must be one of this machine"),
     ],
 )
