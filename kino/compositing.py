@@ -48,12 +48,13 @@ class _Fitted(NamedTuple):
     add: NDArray[np.float32]
 
 
-def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames]) -> Iterator[Change]:
+def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames], everywhere: bool = False) -> Iterator[Change]:
     """Yield the change of each frame, in memory for three.
 
     Args:
         edited: frames [h w c=3] one by one, as a model changed them.
         reconstruction: the unchanged frames as the same model shows them.
+        everywhere: every pixel is meant to change, as in another style, however little it differs.
 
     Raises:
         ValueError: they are not as many, or of another size.
@@ -64,7 +65,7 @@ def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames]) -> Itera
         if frame is None or before is None or frame.shape != before.shape:
             raise ValueError("edited is of another length or size, must be frame by frame as its reconstruction")
         difference = _difference(frame, before)
-        masks.append(_grown(difference))
+        masks.append(np.full_like(difference, 255) if everywhere else _grown(difference))
         if last is not None:
             yield _change(*last, [*masks])
         last = frame, before, difference

@@ -70,11 +70,17 @@ def edited(
 
 
 @torch.inference_mode()
-def composed(clips: Iterable[Frames], shown: Iterable[Frames], tae: TAE) -> Iterator[Frames]:
-    """Edited clips with the pixels of their sources where nothing is meant to change, by `kino.compositing`."""
-    for clip, film in zip(clips, shown, strict=True):
+def composed(
+    clips: Iterable[Frames], shown: Iterable[Frames], everywhere: Iterable[bool], tae: TAE
+) -> Iterator[Frames]:
+    """Edited clips with the pixels of their sources where nothing is meant to change, by `kino.compositing`.
+
+    Args:
+        everywhere: of which of them every pixel is meant.
+    """
+    for clip, film, whole in zip(clips, shown, everywhere, strict=True):
         unchanged = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), len(clip)))[0]
-        made = changes(iter(film), iter(unchanged))
+        made = changes(iter(film), iter(unchanged), everywhere=whole)
         yield np.stack([blend(frame, change) for frame, change in zip(clip, made, strict=True)])
 
 
@@ -147,7 +153,8 @@ def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, ob
         editor, prompts = open_editor(given.run, registry), PromptEncoder("mini", registry)
         shown = edited(edits, texts, editor, prompts, tae, sampling(given), given.seed)
         films_made = list(shown)
-        both = {"composed": composed(sources(edits), films_made, tae), "raw": iter(films_made)}
+        styles = (edit.kind == "style" for edit in edits)
+        both = {"composed": composed(sources(edits), films_made, styles, tae), "raw": iter(films_made)}
         return {
             name: tally(edits, zip(sources(edits), made, strict=True), CLIP.fps).as_dict()
             for name, made in both.items()

@@ -1204,11 +1204,16 @@ class ExportRequest(_message.Message):
     RECONSTRUCTION_FIELD_NUMBER: _builtins.int
     KEEP_SOUND_FIELD_NUMBER: _builtins.int
     SOUND_OF_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
     """What to make of it."""
     keep_sound: _builtins.bool
     """Keep the first track of sound that the video has, cut or filled up with silence to the length of the pictures; a
     video without one stays silent.
+    """
+    task: _editor_pb2.EditTask.ValueType
+    """What the change of `edited` was asked to be, if anything. EDIT_TASK_STYLE is meant for every pixel, so none of them
+    is left out where it differs little.
     """
     @_builtins.property
     def video(self) -> _media_pb2.Media:
@@ -1247,10 +1252,11 @@ class ExportRequest(_message.Message):
         reconstruction: _media_pb2.Media | None = ...,
         keep_sound: _builtins.bool = ...,
         sound_of: _media_pb2.Media | None = ...,
+        task: _editor_pb2.EditTask.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "reconstruction", b"reconstruction", "sound", b"sound", "sound_of", b"sound_of", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "format", b"format", "keep_sound", b"keep_sound", "reconstruction", b"reconstruction", "sound", b"sound", "sound_of", b"sound_of", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "figures", b"figures", "format", b"format", "keep_sound", b"keep_sound", "reconstruction", b"reconstruction", "sound", b"sound", "sound_of", b"sound_of", "task", b"task", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,15 @@ def test_a_single_pixel_is_no_change() -> None:
     assert not any(change.mask.any() for change in changes(iter(patched(GREY, side=1)), iter(GREY)))
 
 
+def test_a_change_that_is_meant_everywhere_leaves_no_pixel_out() -> None:
+    """Another light, too weak for the threshold, that a source of its own details gets all over."""
+    source, light = noise(6, 96, 96) // 2 + 40, (GREY + np.array([9, 6, 3])).astype(np.uint8)
+    assert not any(change.mask.any() for change in changes(iter(light), iter(GREY)))
+    made = changes(iter(light), iter(GREY), everywhere=True)
+    shown = np.stack(list(composite(source, Fraction(16), made, Fraction(16))))
+    np.testing.assert_array_equal(shown, source + np.array([9, 6, 3], np.uint8))
+
+
 def test_the_mask_holds_over_neighbouring_frames() -> None:
     edited = GREY.copy()
     edited[3] = patched(GREY)[3]

@@ -8,6 +8,7 @@ _EDGES = (
     ("interpret.instruction", "encode.prompt"),
     ("conform.video", "look.video"),
     ("interpret.task", "edit.task"),
+    ("interpret.task", "export.task"),
     ("encode.embeddings", "edit.embeddings"),
     ("encode.unconditional", "edit.unconditional"),
     ("look.latents", "edit.latents"),

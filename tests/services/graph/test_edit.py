@@ -116,6 +116,27 @@ async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_
     assert (shown[:, 2:16, 2:20] == (255, 0, 0)).all()
 
 
+async def test_another_style_is_meant_for_every_pixel(graph: Served, tmp_path: Path) -> None:
+    """An edit that is a little lighter all over, less than what another task would take for an edit at all."""
+    source, small = noise(8, 90, 120) // 2 + 40, plain(8, 32, 32, (90, 90, 90))
+    files = {}
+    for name, frames in (("source", source), ("edited", small + np.uint8(10)), ("before", small)):
+        write_video(tmp_path / name, frames, 16, "ffv1")
+        files[name] = media(tmp_path / name, "video/matroska")
+    for task, lighter in ((editor_pb2.EDIT_TASK_PLACE, 0), (editor_pb2.EDIT_TASK_STYLE, 10)):
+        export = graph_pb2.ExportRequest(
+            video=files["source"],
+            edited=files["edited"],
+            reconstruction=files["before"],
+            task=task,
+            format=graph_pb2.EXPORT_FORMAT_LOSSLESS,
+        )
+        pipeline = graph_pb2.Pipeline(nodes=[graph_pb2.PipelineNode(name="export", export=export)])
+        pipeline.outputs.add(name="film", source=port("export.media"))
+        shown, _ = read_video(film_of(graph, await make(graph, pipeline=pipeline)))
+        np.testing.assert_array_equal(shown, source + np.uint8(lighter))
+
+
 async def test_a_picture_comes_to_life_at_the_nearest_aspect(graph: Served) -> None:
     made = await make(graph, **animate(picture()))
     assert made.state == SUCCEEDED, made.error
