@@ -136,8 +136,8 @@ class Exporter:
             return frames
         edited, before = (files.enter_context(self._open(file)) for file in (request.edited, request.reconstruction))
         made_fps = probe(edited, _LIMITS).fps
-        sides = (chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before))
-        made = changes(*sides, everywhere=request.task == EDIT_TASK_STYLE)
+        shown, unchanged = (chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before))
+        made = changes(shown, unchanged, everywhere=request.task == EDIT_TASK_STYLE)
         composed = composite(chain.from_iterable(frames), info.fps, made, made_fps)
         return (frame[None] for frame in composed)
 
