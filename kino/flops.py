@@ -104,7 +104,7 @@ def _times(vae: Any, times: int, tiled: bool) -> int:
     """Latent frames that are decoded, again those of tiles of time that overlap."""
     most = frames_at_once(vae, tiled)
     stride = getattr(vae, "tile_sample_stride_num_frames", 0)
-    if most is None or not stride:
+    if most is None or not stride or times < most // vae.temporal_compression_ratio:
         return times
     ratio = vae.temporal_compression_ratio
     return sum(min(most // ratio, times - start) for start in range(0, times, stride // ratio))

@@ -80,6 +80,13 @@ def test_tiles_that_overlap_are_decoded_again() -> None:
     assert tiled.convolutions == pytest.approx(whole.convolutions * again * (32 + 8) / 32, rel=1e-6)
 
 
+def test_tiles_of_time_that_overlap_are_decoded_again() -> None:
+    vae = pipelines.make(pipelines.hunyuan).vae.to("meta")  # in tiles of 5 latent frames, 3 apart, from 5 on
+    one, four, seven = (flops.of_decoding(vae, clips(4), Grid(t, 8, 8), tiled=False).convolutions for t in (1, 4, 7))
+    frame = (four - one) / 3
+    assert seven == pytest.approx(one + (5 + 4 + 1 - 1) * frame, rel=1e-6)
+
+
 def test_attention_of_a_decoder_grows_with_the_square_of_cells() -> None:
     vae = pipelines.make(pipelines.wan).vae.to("meta")
     small, large = (flops.of_decoding(vae, clips(16), Grid(3, side, side), tiled=False) for side in (8, 16))
