@@ -5,7 +5,7 @@ import contextvars
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -76,8 +76,16 @@ class ComputeQueue:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the device and hold it; `iterate` and `run` are for whoever holds it. Raises as `place`."""
-        with self.place():
-            await self._device.acquire()
+        with ExitStack() as waiting:
+            waiting.enter_context(self.place())
+            async with self.hold():
+                waiting.close()
+                yield
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait for the device and hold it, as `turn`, for those who wait in places of their own."""
+        await self._device.acquire()
         started = time.monotonic()
         _BUSY.labels(self.component).set(1)
         try:

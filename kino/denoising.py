@@ -90,10 +90,14 @@ def states(
     """
     x_t = torch.from_numpy(start.x_t).to(device)[None]
     for step in flow.sample(predict, x_t, times, start.step):
-        state = State(step.index, step.of, step.x_t[0].cpu().numpy())
-        if not np.isfinite(state.x_t).all():
-            raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")
-        yield state
+        yield finite(State(step.index, step.of, step.x_t[0].cpu().numpy()))
+
+
+def finite(state: State) -> State:
+    """A state all of whose numbers are finite; raises `FloatingPointError` for another."""
+    if not all(np.isfinite(array).all() for array in (state.x_t, *state.sound)):
+        raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")
+    return state
 
 
 def batch(texts: Sequence[Rows], config: DitConfig, device: torch.device) -> Texts:

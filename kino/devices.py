@@ -22,6 +22,11 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
+def room(num_bytes: int, device: torch.device) -> int:
+    """How many times the device has so many bytes left, at least 1."""
+    return max(1, free_bytes(device) // max(1, num_bytes))
+
+
 def reserve(num_bytes: int, device: torch.device, purpose: str) -> None:
     """Check that the device has so many bytes left.
 

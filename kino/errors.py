@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from kino.exhaustion import is_out_of_memory
 from kino.files import FullError
 from kino.records import ConflictError
 from kino.store import BucketMissingError, DamagedError, StoreDeniedError, StoreError, StoreUnavailableError
@@ -178,7 +179,7 @@ def as_kino_error(error: BaseException) -> KinoError:
             return CallCancelledError("the call was cancelled")
         case TimeoutError():
             return DeadlineExceededError("the time allowed for the call is over")
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         figures = f" ({error})" if type(error) is MemoryError and error.args else ""  # torch's own tell of its insides
         return ResourceExhaustedError(f"too big for the memory of the device{figures}: ask for fewer or smaller frames")
     return InternalError("internal error: the log of the service has the cause under this request id")
@@ -254,11 +255,3 @@ def _from_value_error(error: ValueError) -> InvalidArgumentError:
     parts = _FIELD_VALUE_BOUND.fullmatch(message)
     field, value, bound = parts.groups() if parts else ("", "", "")
     return InvalidArgumentError(field, value, bound, message=message)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, in Python's words or torch's: OutOfMemoryError on a GPU, a RuntimeError on a CPU."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

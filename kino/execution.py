@@ -1,6 +1,6 @@
-"""How published networks compute where a deployment has less memory or time than they take; torch is not needed."""
+"""How networks compute where a deployment has less memory or time than they take; torch is not needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WEIGHTS = ("", "int8", "float8")
 """Types that matrices can be kept in; empty for their own."""
@@ -9,11 +9,12 @@ OFFLOADS = ("", "networks", "layers")
 CACHE_STEPS = 5
 """Steps after which a cached run computes everything anew; such a run can go on from there alone."""
 MAX_CACHE = 1.0
+MAX_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How the text encoders and transformers of published models compute.
+    """How the text encoders and transformers of published models compute; of it all, ours know batches.
 
     Args:
         weights: one of `WEIGHTS`: int8 with a scale for each row, or float8 with a scale for each row.
@@ -21,15 +22,17 @@ class Execution:
         compiled: whether the blocks of transformers are compiled at first use, for each size of clip.
         cache: how far the first block's change may be, as a share of it, from that of the step before for the other
             blocks to be taken as they were then; 0 for never.
+        batch: most requests of one shape that go through a transformer together.
 
     Raises:
-        ValueError: there is no such type or place, or the cache is out of its bounds.
+        ValueError: there is no such type or place, cache or batch are out of their bounds, or both are asked for.
     """
 
     weights: str = ""
     offload: str = ""
     compiled: bool = False
     cache: float = 0.0
+    batch: int = 1
 
     def __post_init__(self) -> None:
         for flag, value, known in (("weights", self.weights, WEIGHTS), ("offload", self.offload, OFFLOADS)):
@@ -37,11 +40,16 @@ class Execution:
                 raise ValueError(f"--{flag} is {value!r}, must be one of {', '.join(filter(None, known))}")
         if not 0 <= self.cache <= MAX_CACHE:
             raise ValueError(f"--cache is {self.cache}, must be from 0 to {MAX_CACHE:g}")
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise ValueError(f"--batch is {self.batch}, must be from 1 to {MAX_BATCH}")
+        if self.cache and self.batch > 1:
+            raise ValueError(f"--batch is {self.batch}, must be 1 with a cache: that follows the steps of one request")
 
     def check_own(self) -> None:
         """Refuse what models of our own do not take; raises `ValueError`."""
-        if self != Execution():
-            given = ", ".join(self.approximations) or f"offload {self.offload}"
+        other = replace(self, batch=1)
+        if other != Execution():
+            given = ", ".join(other.approximations) or f"offload {self.offload}"
             raise ValueError(f"execution is {given}, must be left out: it is for published models alone")
 
     @property
@@ -56,5 +64,6 @@ class Execution:
             f"weights in {self.weights}": self.weights,
             "compiled": self.compiled,
             f"cache {self.cache:g}": self.cache,
+            "batches": self.batch > 1,
         }
         return tuple(words for words, holds in said.items() if holds)

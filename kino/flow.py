@@ -102,6 +102,11 @@ def guide_by_source(
     return unconditional + source_guidance * (source - unconditional) + guidance * (conditional - source)
 
 
+def step(x_t: Tensor, v: Tensor, times: Tensor, index: int) -> Tensor:
+    """The state after the first-order Euler step of this index, from 0: x_t + (t' - t) v."""
+    return x_t + (times[index + 1] - times[index]).to(x_t.device) * v
+
+
 def sample(predict: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, times: Tensor, start: int = 0) -> Iterator[Step]:
     """Integrate dx/dt = predict(x_t, t) by first-order Euler steps, yielding after every step.
 
@@ -116,5 +121,5 @@ def sample(predict: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, times: Tens
     of = len(times) - 1
     for index in range(start, of):
         t = times[index].to(x_t.device).expand(x_t.shape[0])
-        x_t = x_t + (times[index + 1] - times[index]).to(x_t.device) * predict(x_t, t)
+        x_t = step(x_t, predict(x_t, t), times, index)
         yield Step(index + 1, of, x_t)

@@ -30,8 +30,9 @@ def merged(predict: Callable[[Tensor, Sequence[int]], Tensor], x_t: Tensor, wind
     """The weighted mean of what `predict` says of each window of a state, in memory for `num_at_once` of them.
 
     Args:
-        predict: velocities [n c window ...] of windows [n c window ...] that begin at these latents.
-        x_t: [1 c l ...], l latents in time.
+        predict: velocities [n*b c window ...] of windows [n*b c window ...], n groups of them, that begin at these n
+            latents.
+        x_t: [b c l ...], l latents in time.
     """
     length = x_t.shape[2]
     starts = window_starts(length, window)
@@ -41,8 +42,8 @@ def merged(predict: Callable[[Tensor, Sequence[int]], Tensor], x_t: Tensor, wind
     total, mass = torch.zeros_like(x_t), x_t.new_zeros(length, *[1] * (x_t.ndim - 3))
     for group in _groups(starts, num_at_once):
         velocities = predict(cut(x_t, 2, group, window), group)
-        for start, v in zip(group, velocities, strict=True):
-            total[0, :, start : start + window] += weights * v
+        for start, v in zip(group, velocities.split(len(x_t)), strict=True):
+            total[:, :, start : start + window] += weights * v
             mass[start : start + window] += weights
     return total / mass
 
@@ -50,17 +51,21 @@ def merged(predict: Callable[[Tensor, Sequence[int]], Tensor], x_t: Tensor, wind
 def guided(
     network: DiT, reading: Reading, num_texts: int, guidance: float, window: int
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The velocity of a clip [1 c l h w] at times [1] under guidance, by windows where it is longer than one.
+    """The velocity of clips [b c l h w] at times [b] under guidance, by windows where they are longer than one.
 
     Args:
-        reading: of the text alone, or of what guidance moves away from and then the text.
+        reading: of the texts of all clips alone, or of what guidance moves away from in each and then the texts.
+        num_texts: of each clip, 1 or 2.
         window: latents in time of the longest clips that the network was trained on.
     """
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         def of_window(state: Tensor, _: Sequence[int]) -> Tensor:
-            v = network(state.expand(num_texts, -1, -1, -1, -1), t.expand(num_texts), reading)
-            return v if num_texts == 1 else flow.guide(v[:1], v[1:], guidance)
+            v: Tensor = network(state.repeat(num_texts, 1, 1, 1, 1), t.repeat(num_texts), reading)
+            if num_texts == 1:
+                return v
+            without, under = v.chunk(2)
+            return flow.guide(without, under, guidance)
 
         return merged(of_window, x_t, window, 1)
 
@@ -68,7 +73,7 @@ def guided(
 
 
 def cut(values: Tensor, dim: int, starts: Sequence[int], window: int) -> Tensor:
-    """The windows of a tensor whose first dimension is 1, along one dimension, stacked in the first."""
+    """The windows of a tensor along one dimension, stacked in the first."""
     window = min(window, values.shape[dim])
     return torch.cat([values.narrow(dim, start, window) for start in starts])
 

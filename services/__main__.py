@@ -80,12 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", metavar="URL", help="artifact store, shared by every service of a graph (DATA/store)")
     add("--ledger", metavar="URL", help="SQLAlchemy URL of the graph's ledger (SQLite in DATA)")
     add("--peer", action="append", default=[], metavar="NAME=HOST:PORT", help="a service the graph calls elsewhere")
-    add(
-        "--endpoint",
-        default="",
-        metavar="URL",
-        help="OpenAI-compatible API that rewrites prompts (the model here does)",
-    )
+    add("--endpoint", default="", metavar="URL", help="OpenAI-compatible API that rewrites prompts (the model here)")
     add("--endpoint-model", default="", metavar="NAME", help="model to ask for there; its key: $KINO_ENDPOINT_KEY")
     add("--endpoint-seconds", type=float, default=20.0, help="how long to wait for it (%(default)s)")
     add("--patience-seconds", type=float, default=10.0, help="how long films wait for services gone away (%(default)s)")
@@ -98,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="compile published transformers at first use")
     add("--tiled", action="store_true", help="let published autoencoders compute pictures in tiles, in less memory")
     add("--cache", type=float, default=0.0, help="take what changed less than this from the step before (%(default)s)")
+    add(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="requests of one shape that the generator computes at once (1)",
+    )
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
     add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
     add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
@@ -139,7 +141,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         device=given.device,
         runtime=given.runtime,
         tiled=given.tiled,
-        execution=Execution(given.weights, given.offload, given.compile, given.cache),
+        execution=Execution(given.weights, given.offload, given.compile, given.cache, given.batch),
         queue=given.queue,
         adapter_mib=given.adapter_mib,
         peers=peers,

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
@@ -90,9 +90,26 @@ def asked(sampling: Sampling) -> Asked:
     )
 
 
-async def denoise(
+def denoise(
     queue: ComputeQueue,
     steps: Iterator[State],
+    begin: tuple[int, int],
+    checkpoints: Checkpoints,
+    encode: Callable[[NDArray[np.float32]], Tensor],
+) -> AsyncGenerator[Progress | Checkpoint | Denoised]:
+    """Compute steps in a turn of their own, and yield what `tell` yields of it."""
+    return tell(queue, _turn(queue, steps), begin, checkpoints, encode)
+
+
+@asynccontextmanager
+async def _turn(queue: ComputeQueue, steps: Iterator[State]) -> AsyncIterator[AsyncIterator[State]]:
+    async with queue.turn(), aclosing(queue.iterate(steps)) as states:
+        yield states
+
+
+async def tell(
+    queue: ComputeQueue,
+    turn: AbstractAsyncContextManager[AsyncIterator[State]],
     begin: tuple[int, int],
     checkpoints: Checkpoints,
     encode: Callable[[NDArray[np.float32]], Tensor],
@@ -100,23 +117,23 @@ async def denoise(
     """Yield progress and checkpoints as steps are finished, and the sample last.
 
     Args:
+        turn: waits for the device and gives the states as they are computed; further ones while they are taken.
         begin: steps that are done before the first, and steps in all.
         encode: makes a sample the tensor of a checkpoint; runs in a thread.
     """
     with queue.place():
         yield Progress(phase=PHASE_QUEUED)
-    async with queue.turn():
+    async with turn as states:
         started = checkpoints.last = time.monotonic()
         yield _running(*begin, started)
         kept: asyncio.Task[Checkpoint] | None = None  # written while the next step is computed
-        async with aclosing(queue.iterate(steps)) as states:
-            async for state in states:
-                if kept is not None:
-                    yield await kept
-                    kept = None
-                yield _running(state.step, state.of, started)
-                if checkpoints.due(state):
-                    kept = asyncio.create_task(_checkpoint(state, encode))
+        async for state in states:
+            if kept is not None:
+                yield await kept
+                kept = None
+            yield _running(state.step, state.of, started)
+            if checkpoints.due(state):
+                kept = asyncio.create_task(_checkpoint(state, encode))
         seconds = time.monotonic() - started
     yield Denoised(state.x_t, seconds, next(iter(state.sound), None))
 

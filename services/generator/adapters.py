@@ -8,7 +8,7 @@ and loading an adapter touches no network.
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -57,6 +57,11 @@ def active(changes: Changes) -> Iterator[None]:
         yield
     finally:
         _ACTIVE.reset(before)
+
+
+def key_of(chosen: Sequence[Chosen]) -> Hashable:
+    """What is equal for requests whose adapters change the network alike."""
+    return tuple((one.manifest.digest, one.weight) for one in chosen)
 
 
 class Adapters:

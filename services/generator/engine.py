@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kino import flow
 from kino.adapters import Chosen
-from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, needed_bytes, schedule, states
-from kino.devices import reserve
+from kino.denoising import Rows, Schedule, State, batch, beginning, checked_rows, finite, needed_bytes, schedule
+from kino.devices import reserve, room
 from kino.family import IMAGE_TO_VIDEO, IMAGES, TEXT_TO_VIDEO
 from kino.limits import Defaults
 from kino.manifest import Manifest
@@ -21,7 +22,8 @@ from kino.registry import Registry
 from kino.shapes import Clips, SoundLatents, latent_frames
 from kino.weights import open_network
 from kino.windows import guided
-from services.generator.adapters import ADAPTER_BYTES, Adapters, active
+from services.generator.adapters import ADAPTER_BYTES, Adapters, active, key_of
+from services.generator.lockstep import Outcomes, Predict, Run, alone, lockstep
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class PictureReading:
     crf: int = 0
 
 
-class Engine(Protocol):
+R = TypeVar("R", bound=Run)
+
+
+class Engine(Protocol[R]):
     """What the service needs of an engine, whatever family of models it holds."""
 
     @property
@@ -100,16 +105,50 @@ class Engine(Protocol):
     def reads_picture(self) -> PictureReading | None:
         """How it reads the picture that a video begins with, None where it reads none."""
 
-    def generate(self, task: Task) -> Iterator[State]:
-        """Check a task, and return the iterator that computes one step for each item: `of` states, or those left.
-
-        The first `start.step` items of an undisturbed run and then those of a resumed one are the undisturbed run's,
-        bit for bit. Dropping the iterator ends the computation.
+    def prepare(self, task: Task) -> R:
+        """Check a task, and return its run.
 
         Raises:
             ValueError: a bound is broken, or embeddings or start do not fit; field, value and bound are named.
             MemoryError: the device has no room for a task of this size.
         """
+
+    def room(self, run: R) -> int:
+        """How many runs like this one the device has the memory for now, at least 1."""
+
+    def sample(self, runs: Sequence[R]) -> Iterator[Outcomes[R]]:
+        """Compute one step of runs of one key for each item: what became of each run, its state or its error.
+
+        Of a run alone there are `of` states, or those left; what it gives depends on its task alone: the first
+        `start.step` items of an undisturbed run and then those of a resumed one are the undisturbed run's, bit for bit.
+        What it gives in a batch may differ from that in the last bits. Dropping the iterator ends the computation.
+        """
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator over the states of its run alone; raises as `prepare` and its run."""
+
+
+class GeneratorRun(Run):
+    """A run of our own network.
+
+    Args:
+        texts: what guidance moves away from, if anything, and the prompt.
+    """
+
+    def __init__(
+        self, task: Task, start: State, how: Schedule, texts: Sequence[Rows], num_bytes: int, device: torch.device
+    ) -> None:
+        key = (start.x_t.shape, start.step, how, key_of(task.adapters))
+        super().__init__(key, num_bytes, start.step, how.steps)
+        self.start, self.how, self.texts, self.adapters = start, how, texts, task.adapters
+        self._device, self.times = device, how.times
+
+    def begin(self) -> None:
+        self.x_t = torch.from_numpy(self.start.x_t).to(self._device)[None]
+
+    def step(self, index: int, prediction: Tensor) -> State:
+        self.x_t = flow.step(self.x_t, prediction, self.times, index)
+        return finite(State(index + 1, self.of, self.x_t[0].cpu().numpy()))
 
 
 class GeneratorEngine:
@@ -117,8 +156,7 @@ class GeneratorEngine:
 
     A clip longer than those that the network was trained on is denoised in windows of their length, half of it apart,
     whose velocities are merged at every step: the same words hold all along. Guidance takes both texts through the
-    network in one batch of two. No two tasks share a batch, so a result depends
-    on its task alone, bit for bit.
+    network in one batch of two.
 
     Args:
         preset: name of the row; one of random weights needs no registry.
@@ -151,8 +189,8 @@ class GeneratorEngine:
         self.text_shapes: Mapping[str, tuple[int, int]] = self.preset.text_shapes
         self.defaults = Defaults(**asdict(self.preset.sampler))
 
-    def generate(self, task: Task) -> Iterator[State]:
-        """Check a task, and return the iterator over its states; see `Engine`."""
+    def prepare(self, task: Task) -> GeneratorRun:
+        """Check a task, and return its run; see `Engine`."""
         check_picture(task.picture, self.abilities)
         grid = self.clips.grid(task.frames, task.height, task.width)
         how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
@@ -164,23 +202,35 @@ class GeneratorEngine:
         tokens = grid.tokens * min(grid.t, self.window) // grid.t
         needed = needed_bytes(config, tokens, texts) + self.adapters.check(task.adapters)
         reserve(needed, self.device, f"a clip of {grid.tokens} tokens")
-        return self._sample(start, how, texts, task.adapters)
+        return GeneratorRun(task, start, how, texts, needed, self.device)
+
+    def room(self, run: GeneratorRun) -> int:
+        """How many runs like this one the device has the memory for; see `Engine`."""
+        return room(run.num_bytes, self.device)
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator over its states; see `Engine`."""
+        return alone(self.sample([self.prepare(task)]))
 
     @torch.inference_mode()
-    def _sample(
-        self, start: State, how: Schedule, texts: Sequence[Rows], adapters: Sequence[Chosen]
-    ) -> Iterator[State]:
-        changes = self.adapters.open(adapters)
-        with active(changes):
-            reading = self.network.read(batch(texts, self.preset.dit, self.device))
+    def sample(self, runs: Sequence[GeneratorRun]) -> Iterator[Outcomes[GeneratorRun]]:
+        """Compute runs of one key; see `Engine`."""
+        how, changes = runs[0].how, self.adapters.open(runs[0].adapters)
 
-        velocity = guided(self.network, reading, len(texts), how.guidance, self.window)
-
-        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        def predictor(together: Sequence[GeneratorRun]) -> Predict:
+            sides = list(zip(*(run.texts for run in together), strict=True))
+            texts = [text for side in sides for text in side]
             with active(changes):
-                return velocity(x_t, t)
+                reading = self.network.read(batch(texts, self.preset.dit, self.device))
+            velocity = guided(self.network, reading, len(sides), how.guidance, self.window)
 
-        yield from states(predict, start, how.times, self.device)
+            def predict(x_t: Tensor, index: int) -> Tensor:
+                with active(changes):
+                    return velocity(x_t, runs[0].times[index].to(self.device).expand(len(x_t)))
+
+            return predict
+
+        yield from lockstep(runs, predictor)
 
 
 def check_picture(picture: NDArray[np.float32] | None, abilities: tuple[str, ...]) -> None:

@@ -1,9 +1,6 @@
 """Generates latents with the transformer of a published pipeline. Arrays in, arrays out."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from itertools import repeat
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kino.denoising import Rows, State, check, check_floats, checked_rows
-from kino.devices import reserve
+from kino.devices import reserve, room
 from kino.execution import Execution
 from kino.family import IMAGE_TO_VIDEO
 from kino.limits import MAX_FPS, MAX_GUIDANCE, MAX_STEPS, MIN_FPS, Defaults
@@ -22,8 +19,9 @@ from kino.shapes import Grid
 from kino.validate import MAX_SEED
 from services.generator.adapters import ADAPTER_BYTES, Adapters, active
 from services.generator.engine import PictureReading, Task, check_picture
-from services.generator.families.denoiser import Denoiser, Order
-from services.generator.families.solver import Solver, solver
+from services.generator.families.denoiser import Denoiser, Order, joined
+from services.generator.lockstep import Outcomes, Predict, alone, lockstep
+from services.generator.published_run import PublishedRun
 from services.generator.shortcuts import Shortcuts
 
 
@@ -63,8 +61,8 @@ class PublishedEngine:
         """How it reads the picture that a video begins with, None where it reads none."""
         return self.denoiser.reads_picture if IMAGE_TO_VIDEO in self.abilities else None
 
-    def generate(self, task: Task) -> Iterator[State]:
-        """Check a task, and return the iterator over its states; see `Engine`."""
+    def prepare(self, task: Task) -> PublishedRun:
+        """Check a task, and return its run; see `Engine`."""
         check_picture(task.picture, self.abilities)
         grid = self.clips.grid(task.frames, task.height, task.width)
         steps = self.defaults.steps if task.steps is None else task.steps
@@ -76,51 +74,37 @@ class PublishedEngine:
             )
         self.shortcuts.check(task.adapters)
         order = self._order(task, grid)
+        self._check_start(task.start, steps, order)
         extent = self.denoiser.extent(grid)
         needed = self.denoiser.needed_bytes(order) + self.adapters.check(task.adapters)
         reserve(needed, self.device, f"a clip of {extent.t} x {extent.h} x {extent.w} latents")
-        return self._sample(task, self._start(task.start, steps, order), steps, order, extent.t - grid.t)
+        return PublishedRun(task, order, steps, self.denoiser, self.parts.scheduler, self.shortcuts, needed)
+
+    def room(self, run: PublishedRun) -> int:
+        """How many runs like this one the device has the memory for; see `Engine`."""
+        return room(run.num_bytes, self.device)
+
+    def generate(self, task: Task) -> Iterator[State]:
+        """Check a task, and return the iterator over its states; see `Engine`."""
+        return alone(self.sample([self.prepare(task)]))
 
     @torch.inference_mode()
-    def _sample(self, task: Task, start: State | None, steps: int, order: Order, lead: int) -> Iterator[State]:
-        denoiser, scheduler = self.denoiser, self.parts.scheduler()
-        denoiser.set_times(scheduler, steps, order.grid)
-        order = replace(order, levels=denoiser.levels(scheduler))
-        generator = torch.Generator().manual_seed(task.seed)
-        if order.picture is not None and denoiser.reads_picture.drawn:  # its latents took the first numbers
-            torch.randn(order.picture.shape, generator=generator, dtype=denoiser.dtype)
-        noise = denoiser.noise(order, generator).to(self.device)
-        x_t = denoiser.kept(denoiser.begin(noise, order), order)
-        run, changes = solver(scheduler, generator), self.adapters.open(task.adapters)
-        with active(changes):
-            predict = denoiser.predictor(order)
-        if start is not None:
-            sounds: Iterable[Tensor | None] = [self._tensor(array) for array in start.sound] or repeat(None)
-            given = zip((start.x_t, *start.history), sounds, strict=False)
-            sample, *history = [denoiser.arrange(self._tensor(array), sound) for array, sound in given]
-            nothing = torch.zeros_like(x_t, dtype=denoiser.predicts or denoiser.dtype)
-            typed = run.resume(start.step, history, nothing, torch.zeros_like(x_t), partial(denoiser.kept, order=order))
-            x_t = sample.to(typed)
-        first = start.step if start else 0
-        for index in range(first, steps):
-            time = run.times[index].to(self.device)
-            with active(changes), self.shortcuts.step(index, index == first):
-                prediction = predict(x_t, time)
-            x_t = denoiser.kept(run.step(index, prediction, x_t), order)
-            x_t = denoiser.finish(x_t, order) if index + 1 == steps else x_t
-            state = self._state(index + 1, steps, x_t, run, order, lead)
-            if not all(np.isfinite(array).all() for array in (state.x_t, *state.sound)):
-                raise FloatingPointError(f"the sample is not finite after step {state.step} of {state.of}")
-            yield state
+    def sample(self, runs: Sequence[PublishedRun]) -> Iterator[Outcomes[PublishedRun]]:
+        """Compute runs of one key; see `Engine`."""
+        changes = self.adapters.open(runs[0].adapters)
 
-    def _state(self, step: int, of: int, x_t: Tensor, run: Solver, order: Order, lead: int) -> State:
-        """The state after a step; in the last one, frames before the clip's own are cut off."""
-        kept = [self.denoiser.restore(latents, order) for latents in (x_t, *run.history(x_t))]
-        sample, *history = [_array(latents) for latents, _ in kept]
-        sounds = tuple(_array(sound) for _, sound in kept if sound is not None)
-        if step == of:
-            return State(step, of, sample[:, lead:], sound=sounds[:1])
-        return State(step, of, sample, tuple(history), self.shortcuts.resumes(step), sounds)
+        def predictor(together: Sequence[PublishedRun]) -> Predict:
+            with active(changes):
+                predict = self.denoiser.predictor(joined([run.order for run in together]))
+
+            def predict_step(x_t: Tensor, index: int) -> Tensor:
+                first = together[0]
+                with active(changes), self.shortcuts.step(index, index == first.first):
+                    return predict(x_t, first.time(index))
+
+            return predict_step
+
+        yield from lockstep(runs, predictor)
 
     def _order(self, task: Task, grid: Grid) -> Order:
         default = self.defaults.guidance
@@ -134,9 +118,9 @@ class PublishedEngine:
         check("fps", fps, MIN_FPS, MAX_FPS)
         prompt = self._rows("embeddings", task.embeddings)
         needs_negative = guidance != 1 and not self.denoiser.embeds_guidance
-        negative = self._rows("unconditional", task.unconditional) if needs_negative else None
+        negatives = [self._rows("unconditional", task.unconditional)] if needs_negative else []
         sound = () if self.sound is None else self.sound.shape(self.clips.video_frames(grid.t)[1], fps)
-        return Order(prompt, negative, guidance, grid, fps, self._picture(task, grid), sound)
+        return Order([prompt], negatives, guidance, grid, fps, self._picture(task, grid), sound)
 
     def _picture(self, task: Task, grid: Grid) -> Tensor | None:
         if task.picture is None:
@@ -146,11 +130,18 @@ class PublishedEngine:
 
     def _rows(self, field: str, rows: Rows) -> dict[str, Tensor]:
         checked = checked_rows(field, rows, self.text_shapes)
+        for tower in self.denoiser.whole_rows:
+            count, most = len(checked[tower]), self.text_shapes[tower][0]
+            if count != most:
+                raise ValueError(
+                    f"{field}[{tower}].embeddings is of {count} rows, must be of all {most}: the network does not tell "
+                    "padding from text"
+                )
         return {tower: self._tensor(array) for tower, array in checked.items()}
 
-    def _start(self, start: State | None, steps: int, order: Order) -> State | None:
+    def _check_start(self, start: State | None, steps: int, order: Order) -> None:
         if start is None:
-            return None
+            return
         if start.of != steps:
             raise ValueError(f"resume_from.of is {start.of}, must be the {steps} steps of this request")
         check("resume_from.step", start.step, 1, steps - 1)
@@ -163,12 +154,6 @@ class PublishedEngine:
             raise ValueError(f"resume_from.sound is of {len(start.sound)} tensors, must be of {count}")
         for array in start.sound:
             check_floats("resume_from.sound", array, order.sound)
-        return start
 
     def _tensor(self, array: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device)[None]
-
-
-def _array(latents: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = latents[0].float().cpu().contiguous().numpy()
-    return array

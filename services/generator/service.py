@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from kino import adapter_requests, validate, wire
+from kino.batches import Batches
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError
 from kino.limits import limits_of
@@ -25,7 +27,7 @@ from kino.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorSe
 from kino.v1.info_pb2 import Info, PictureReading
 from kino.v1.progress_pb2 import Progress
 from services import description
-from services.denoising import Checkpoints, Denoised, asked, denoise, rows, start_of
+from services.denoising import Checkpoints, Denoised, asked, rows, start_of, tell
 from services.generator.engine import Engine, Task
 from services.generator.families.table import open_engine
 from services.service import ServiceConfig
@@ -40,9 +42,10 @@ def create(config: ServiceConfig) -> "GeneratorServicer":
 
 
 class GeneratorServicer(GeneratorServiceServicer):
-    """The generator's calls; one is on the device, the others wait their turn."""
+    """The generator's calls; one is on the device, or several of one shape, the others wait their turn."""
 
-    engine: Engine
+    batches: Batches[Any, Any]
+    engine: Engine[Any]
     store: Store
     registry: Registry
 
@@ -64,6 +67,7 @@ class GeneratorServicer(GeneratorServiceServicer):
             config.execution,
             config.adapter_mib << 20,
         )
+        self.batches = Batches(self.queue, config.execution.batch, self.engine.room, self.engine.sample)
 
     async def stop(self) -> None:
         """End the worker thread."""
@@ -78,10 +82,9 @@ class GeneratorServicer(GeneratorServiceServicer):
     async def Generate(self, request: GenerateRequest, context: object) -> AsyncIterator[GenerateResponse]:
         """Yield progress and checkpoints as steps are finished, and the latents last."""
         checkpoints = Checkpoints(request)
-        task = await asyncio.to_thread(self._task, request)
-        begin = task.start.step if task.start else 0, task.steps or self.engine.defaults.steps
+        run = self.engine.prepare(await asyncio.to_thread(self._task, request))
         encode = partial(wire.encode, delivery=request.delivery, store=self.store)
-        events = denoise(self.queue, self.engine.generate(task), begin, checkpoints, encode)
+        events = tell(self.queue, self.batches.turn(run), (run.first, run.of), checkpoints, encode)
         async with aclosing(events):
             async for event in events:
                 match event:

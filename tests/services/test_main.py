@@ -31,6 +31,8 @@ def keep_logging() -> Iterator[None]:
         (["rewriter", "encoder", "--port", "65535"], "port of --port is '65536'"),
         (["tae", "--metrics-port", "-1"], "port of --metrics-port is '-1'"),
         (["tae", "--queue", "-1"], "--queue is -1"),
+        (["generator", "--batch", "0"], "--batch is 0, must be from 1 to 64"),
+        (["generator", "--batch", "4", "--cache", "0.1"], "--batch is 4, must be 1 with a cache"),
         (["graph", "--patience-seconds", "-1"], "--patience-seconds is -1.0, must be at least 0"),
         (["tae", "--runtime", "tensorrt"], "--runtime is 'tensorrt', must be one of auto, torch, onnx"),
         (["tae", "--drain-seconds", "nan"], "--drain-seconds is nan"),

@@ -16,6 +16,7 @@ class CogVideoX(Denoiser):
     """Both texts go through the network in one batch; in latents, frames come before channels."""
 
     predicts = torch.float32
+    whole_rows = ("t5",)
 
     @property
     def reads_picture(self) -> PictureReading:
@@ -45,27 +46,21 @@ class CogVideoX(Denoiser):
         return latents.transpose(1, 2), None
 
     def predictor(self, order: Order) -> Predict:
-        for text in order.texts:
-            if text["t5"].shape[1] != self.settings.texts["t5"][0]:
-                raise ValueError(
-                    f"embeddings[t5].embeddings is of {text['t5'].shape[1]} rows, must be of all "
-                    f"{self.settings.texts['t5'][0]}: the network does not tell padding from text"
-                )
         texts, _ = self.rows(order.texts, "t5")
-        looked = [torch.cat([picture] * len(texts)) for picture in self._looked(order)]
+        looked = [order.repeated(picture) for picture in self._looked(order)]
         offset = torch.full((1,), 2.0, dtype=self.dtype, device=self.device)
         rotary = self._rotary(self.extent(order.grid)) if self.network.config.use_rotary_positional_embeddings else None
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said = self.network(
-                hidden_states=torch.cat([torch.cat([x_t] * len(texts)), *looked], dim=2),
+                hidden_states=torch.cat([order.repeated(x_t), *looked], dim=2),
                 encoder_hidden_states=texts,
                 timestep=t.expand(len(texts)),
                 ofs=None if self.network.config.ofs_embed_dim is None else offset,
                 image_rotary_emb=rotary,
                 return_dict=False,
             )[0]
-            return guide(said.float(), order.guidance)
+            return guide(said.float(), order)
 
         return predict
 

@@ -1,8 +1,8 @@
 """What a family's transformer offers: a prediction of noise or velocity from latents, a time and texts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,21 +19,21 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be denoised under.
+    """What clips are to be denoised under: one, or several of one shape.
 
     Args:
-        prompt: rows [1 n d] of the text by tower.
-        negative: rows of what guidance moves away from; None where there is no such guidance.
+        prompts: rows [1 n d] of the text of each clip, by tower.
+        negatives: rows of what guidance moves away from; none where there is no such guidance.
         guidance: its scale.
-        grid: latent extent of the clip.
-        fps: frames per second that the clip is meant for.
-        picture: latents [1 c t h w] of the picture that the clip begins with, if any.
-        sound: shape of the latents of the clip's sound; empty where it comes without.
+        grid: latent extent of a clip.
+        fps: frames per second that a clip is meant for.
+        picture: latents [b c t h w] of the picture that each clip begins with, if any.
+        sound: shape of the latents of a clip's sound; empty where it comes without.
         levels: of noise by time, where the family asks for them.
     """
 
-    prompt: Mapping[str, Tensor]
-    negative: Mapping[str, Tensor] | None
+    prompts: Sequence[Mapping[str, Tensor]]
+    negatives: Sequence[Mapping[str, Tensor]]
     guidance: float
     grid: Grid
     fps: float
@@ -43,8 +43,28 @@ class Order:
 
     @property
     def texts(self) -> list[Mapping[str, Tensor]]:
-        """The negative text where there is one, and the prompt."""
-        return [self.prompt] if self.negative is None else [self.negative, self.prompt]
+        """The negative texts of all clips where there are any, and the prompts of all."""
+        return [*self.negatives, *self.prompts]
+
+    @property
+    def sides(self) -> list[Sequence[Mapping[str, Tensor]]]:
+        """The same texts apart: negative ones, if any, and prompts."""
+        return [texts for texts in (self.negatives, self.prompts) if texts]
+
+    def repeated(self, latents: Tensor) -> Tensor:
+        """Latents [b ...], once for each text of every clip."""
+        return torch.cat([latents] * len(self.sides))
+
+
+def joined(orders: Sequence[Order]) -> Order:
+    """The orders of clips that differ in texts and pictures alone as one."""
+    pictures = [order.picture for order in orders if order.picture is not None]
+    return replace(
+        orders[0],
+        prompts=[text for order in orders for text in order.prompts],
+        negatives=[text for order in orders for text in order.negatives],
+        picture=torch.cat(pictures) if pictures else None,
+    )
 
 
 class Denoiser(ABC):
@@ -58,7 +78,11 @@ class Denoiser(ABC):
     reads_fps = False
     """Whether the network is told the frame rate of the clip."""
     batches_texts = True
-    """Whether both texts go through the network at once."""
+    """Whether both texts of a clip go through the network at once."""
+    exact_rows: tuple[str, ...] = ("vision",)
+    """Towers whose rows the network reads without any that are not there: clips of as many alone fit one batch."""
+    whole_rows: tuple[str, ...] = ()
+    """Towers of whose texts all rows must be there, since the network does not tell padding from text."""
     predicts: torch.dtype | None = None
     """Type of predictions where it is not the network's own."""
 
@@ -130,7 +154,7 @@ class Denoiser(ABC):
     def needed_bytes(self, order: Order) -> int:
         """Most bytes that a step holds at once beside the weights."""
         batch = len(order.texts) if self.batches_texts else 1
-        rows = sum(text.shape[1] for text in order.prompt.values())
+        rows = sum(text.shape[1] for text in order.prompts[0].values())
         heard = order.sound[1] if order.sound else 0
         return step_bytes(self.network.config, self.extent(order.grid), batch, rows, self.dtype.itemsize, heard)
 
@@ -142,7 +166,11 @@ class Denoiser(ABC):
     def predictor(self, order: Order) -> Predict:
         """What predicts under an order."""
 
-    def rows(self, texts: list[Mapping[str, Tensor]], tower: str) -> tuple[Tensor, Tensor]:
+    def exact(self, texts: Sequence[Mapping[str, Tensor]], tower: str) -> Tensor:
+        """The rows [b n d] of texts that have as many of one tower."""
+        return torch.cat([text[tower] for text in texts]).to(self.dtype)
+
+    def rows(self, texts: Sequence[Mapping[str, Tensor]], tower: str) -> tuple[Tensor, Tensor]:
         """The rows [b n d] of texts by one tower, zeros where a text has fewer than it may, and which are there."""
         most, width = self.settings.texts[tower]
         padded = torch.zeros(len(texts), most, width, dtype=self.dtype, device=self.device)
@@ -154,12 +182,12 @@ class Denoiser(ABC):
         return padded, there
 
 
-def guide(both: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance of predictions [2 ...], the negative one first; a single one is left alone."""
-    if len(both) == 1:
-        return both
-    negative, positive = both.chunk(2)
-    return negative + guidance * (positive - negative)
+def guide(said: Tensor, order: Order) -> Tensor:
+    """Classifier-free guidance of predictions for all texts of an order; of prompts alone they are left as they are."""
+    if not order.negatives:
+        return said
+    negative, positive = said.chunk(2)
+    return negative + order.guidance * (positive - negative)
 
 
 def shift_of_length(config: Mapping[str, Any], length: int) -> float:

@@ -15,6 +15,7 @@ class Flux(Denoiser):
     """One text goes through the network; latents as a sequence of patches of 2 x 2."""
 
     embeds_guidance = True
+    exact_rows = ("t5",)
 
     @property
     def noise_dtype(self) -> torch.dtype:
@@ -26,20 +27,20 @@ class Flux(Denoiser):
         scheduler.set_timesteps(**({"num_inference_steps": steps} if sigmas is None else {"sigmas": sigmas}), mu=mu)
 
     def predictor(self, order: Order) -> Predict:
-        rows = order.prompt["t5"].to(self.dtype)
-        pooled = order.prompt["clip"][:, 0].to(self.dtype)
+        rows = self.exact(order.prompts, "t5")
+        pooled = self.rows(order.prompts, "clip")[0][:, 0]
         height, width = order.grid.h // 2, order.grid.w // 2
         places = torch.zeros(height, width, 3, device=self.device)
         places[..., 1] = torch.arange(height, device=self.device)[:, None]
         places[..., 2] = torch.arange(width, device=self.device)[None, :]
         text_places = torch.zeros(rows.shape[1], 3, device=self.device, dtype=self.dtype)
-        guidance = torch.full([1], order.guidance, device=self.device, dtype=torch.float32)
+        guidance = torch.full([len(rows)], order.guidance, device=self.device, dtype=torch.float32)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             packed = rearrange(x_t, "b c 1 (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
             said: Tensor = self.network(
                 hidden_states=packed,
-                timestep=t.expand(1).to(x_t.dtype) / 1000,
+                timestep=t.expand(len(rows)).to(x_t.dtype) / 1000,
                 guidance=guidance if self.network.config.guidance_embeds else None,
                 pooled_projections=pooled,
                 encoder_hidden_states=rows,

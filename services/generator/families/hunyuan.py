@@ -23,15 +23,15 @@ class Hunyuan(Denoiser):
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
 
     def predictor(self, order: Order) -> Predict:
-        rows, there = self.rows([order.prompt], self.tower)
-        pooled = order.prompt["clip"][:, 0].to(self.dtype)
-        scale = torch.tensor([order.guidance], dtype=self.dtype, device=self.device) * 1000.0
+        rows, there = self.rows(order.prompts, self.tower)
+        pooled = self.rows(order.prompts, "clip")[0][:, 0]
+        scale = torch.full([len(rows)], order.guidance, dtype=self.dtype, device=self.device) * 1000.0
         guidance = scale if self.network.config.guidance_embeds else None
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said: Tensor = self.network(
                 hidden_states=x_t.to(self.dtype),
-                timestep=t.expand(1).to(x_t.dtype),
+                timestep=t.expand(len(rows)).to(x_t.dtype),
                 encoder_hidden_states=rows,
                 encoder_attention_mask=there.to(self.dtype),
                 pooled_projections=pooled,

@@ -26,7 +26,7 @@ class Hunyuan15(Denoiser):
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
 
     def predictor(self, order: Order) -> Predict:
-        texts = [(*self.rows([text], "qwen"), *self.rows([text], "byt5")) for text in order.texts]
+        texts = [(*self.rows(side, "qwen"), *self.rows(side, "byt5")) for side in order.sides]
         beside, seen = self._beside(order), self._seen(order)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class Hunyuan15(Denoiser):
                 self.network(
                     hidden_states=torch.cat([x_t, beside], dim=1),
                     image_embeds=seen,
-                    timestep=t.expand(1).to(self.dtype),
+                    timestep=t.expand(len(rows)).to(self.dtype),
                     encoder_hidden_states=rows,
                     encoder_attention_mask=there.to(self.dtype),
                     encoder_hidden_states_2=written,
@@ -48,17 +48,18 @@ class Hunyuan15(Denoiser):
         return predict
 
     def _beside(self, order: Order) -> Tensor:
-        """Latents [1 c t h w] of the picture, zeros after the first frame or for all, and which of them are there."""
+        """Latents [b c t h w] of the picture, zeros after the first frame or for all, and which of them are there."""
         grid, picture = order.grid, order.picture
         if picture is None:
-            return torch.zeros(1, self.clips.channels + 1, grid.t, grid.h, grid.w, dtype=self.dtype, device=self.device)
+            shape = len(order.prompts), self.clips.channels + 1, grid.t, grid.h, grid.w
+            return torch.zeros(shape, dtype=self.dtype, device=self.device)
         there = torch.ones_like(picture[:, :1])
         after = (0, 0, 0, 0, 0, grid.t - 1)
         return functional.pad(torch.cat([picture, there], dim=1), after).to(self.dtype)
 
     def _seen(self, order: Order) -> Tensor:
         """Rows of the picture, zeros for none."""
-        if "vision" in order.prompt:
-            return order.prompt["vision"].to(self.dtype)
+        if "vision" in order.prompts[0]:
+            return self.exact(order.prompts, "vision")
         width = self.network.config.image_embed_dim
-        return torch.zeros(1, _SEEN, width, dtype=self.dtype, device=self.device)
+        return torch.zeros(len(order.prompts), _SEEN, width, dtype=self.dtype, device=self.device)

@@ -45,7 +45,7 @@ class Ltx(Denoiser):
         scale = (self.clips.temporal / order.fps, self.clips.spatial, self.clips.spatial)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            packed = torch.cat([rearrange(x_t, PACKED, **patch)] * len(texts))
+            packed = order.repeated(rearrange(x_t, PACKED, **patch))
             said = self.network(
                 hidden_states=packed.to(self.dtype),
                 encoder_hidden_states=texts,
@@ -58,7 +58,7 @@ class Ltx(Denoiser):
                 return_dict=False,
             )[0]
             packing, _, lattice = PACKED.partition(" -> ")
-            return rearrange(guide(said.float(), order.guidance), f"{lattice} -> {packing}", **patch, **extent)
+            return rearrange(guide(said.float(), order), f"{lattice} -> {packing}", **patch, **extent)
 
         return predict
 

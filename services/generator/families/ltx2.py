@@ -1,6 +1,7 @@
 """LTX-2: text or picture to video with its sound, both denoised at once by one transformer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -27,7 +28,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Ltx2(Denoiser):
-    """Latents are one row [1 n]: the patches of the pictures, and behind them those of the sound.
+    """Latents are rows [b n]: the patches of the pictures, and behind them those of the sound.
 
     Besides the opposite of the prompt, guidance moves away from two weaker predictions: one of a block that skips its
     attention, and one of pictures and sound apart. A guidance of 1 is none of the three, as distilled models want it.
@@ -83,12 +84,13 @@ class Ltx2(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             sample, level = self._pair(x_t, order), order.levels[float(t)]
-            said = say(sample, t, len(order.texts))
+            said = say(sample, t, order.texts)
             if order.guidance == 1:
                 clean = [x - v * level for x, v in zip(sample, said, strict=True)]
             else:
-                weaker = [(_SKIPPED, say(sample, t, 1, spatio_temporal_guidance_blocks=skipping))] if skips else []
-                weaker.append((_APART - 1, say(sample, t, 1, isolate_modalities=True)))
+                ask = partial(say, sample, t, order.prompts)
+                weaker = [(_SKIPPED, ask(spatio_temporal_guidance_blocks=skipping))] if skips else []
+                weaker.append((_APART - 1, ask(isolate_modalities=True)))
                 clean = [
                     _guided(x, v, scale, level, [(by, other[index]) for by, other in weaker])
                     for index, (x, v, scale) in enumerate(zip(sample, said, scales, strict=True))
@@ -110,7 +112,7 @@ class Ltx2(Denoiser):
         return seen.unflatten(1, (-1, channels)), heard.unflatten(1, (order.sound[1], -1))
 
     def _speaker(self, order: Order) -> Callable[..., Pair]:
-        """What the network says of a sample at a time for the last so many of the texts, the prompt being the last."""
+        """What the network says of samples at a time for all texts, or for the prompts, which are the last of them."""
         rows, there = self.rows(order.texts, "gemma")
         heard, _ = self.rows(order.texts, "gemma-sound")
         network, grid, patch = self.network, order.grid, self._patch
@@ -118,8 +120,9 @@ class Ltx2(Denoiser):
         heard_at = network.audio_rope.prepare_audio_coords(1, order.sound[1], self.device)
         crosses = not network.config.use_prompt_embeddings  # from 2.3 on each of both is told the other's time
 
-        def say(sample: Pair, t: Tensor, count: int, **how: Any) -> Pair:
-            seen, sound = (torch.cat([*repeat(patches, count)]).to(self.dtype) for patches in sample)
+        def say(sample: Pair, t: Tensor, texts: Sized, **how: Any) -> Pair:
+            count = len(texts)
+            seen, sound = (patches.repeat(count // len(patches), 1, 1).to(self.dtype) for patches in sample)
             said = network(
                 hidden_states=seen,
                 audio_hidden_states=sound,
@@ -150,10 +153,10 @@ def _guided(x_t: Tensor, both: Tensor, scale: float, level: Tensor, weaker: list
     """The data that a guided prediction stands for.
 
     Args:
-        both: velocities under the opposite of the prompt and under the prompt.
+        both: velocities under the opposites of the prompts and under the prompts.
         weaker: further velocities to move away from, each with how far; in the order of the library's sum.
     """
-    negative, positive = (x_t - both * level).chunk(2)
+    negative, positive = (x_t - v * level for v in both.chunk(2))
     data = positive + (scale - 1) * (positive - negative)
     for by, other in weaker:
         data = data + by * (positive - (x_t - other * level))

@@ -30,12 +30,12 @@ class Mochi(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             said = self.network(
-                hidden_states=torch.cat([x_t.to(self.dtype)] * len(texts)),
+                hidden_states=order.repeated(x_t.to(self.dtype)),
                 encoder_hidden_states=texts,
                 timestep=t.expand(len(texts)).to(self.dtype),
                 encoder_attention_mask=there,
                 return_dict=False,
             )[0]
-            return guide(said.float(), order.guidance)
+            return guide(said.float(), order)
 
         return predict

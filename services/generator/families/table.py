@@ -1,5 +1,7 @@
 """The generator's families: one row each."""
 
+from typing import Any
+
 from kino.execution import Execution
 from kino.families import is_published
 from kino.registry import Registry
@@ -31,7 +33,7 @@ DENOISERS: dict[str, type[Denoiser]] = {
 
 def open_engine(
     preset: str, version: str, registry: Registry, device: str, execution: Execution, adapter_bytes: int
-) -> Engine:
+) -> Engine[Any]:
     """The engine of a version: of our own networks, or of a published pipeline's."""
     if version not in RANDOM_PRESETS:
         manifest = registry.resolve("dit", version)

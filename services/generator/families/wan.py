@@ -37,8 +37,8 @@ class Wan(Denoiser):
         return self._shown(latents, order) if self.times_tokens else latents
 
     def predictor(self, order: Order) -> Predict:
-        texts = [self.rows([text], "umt5")[0] for text in order.texts]
-        seen = order.prompt["vision"].to(self.dtype) if "vision" in order.prompt else None
+        texts = [self.rows(side, "umt5")[0] for side in order.sides]
+        seen = self.exact(order.prompts, "vision") if "vision" in order.prompts[0] else None
         beside = self._beside(order)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Wan(Denoiser):
             said: list[Tensor] = [
                 network(
                     hidden_states=shown.to(self.dtype),
-                    timestep=self._times(t, order) if self.times_tokens else t.expand(1),
+                    timestep=self._times(t, order) if self.times_tokens else t.expand(len(x_t)),
                     encoder_hidden_states=text,
                     encoder_hidden_states_image=seen,
                     return_dict=False,
@@ -63,7 +63,7 @@ class Wan(Denoiser):
         if order.picture is None or self.times_tokens:
             return []
         grid = order.grid
-        given = torch.zeros(1, self.clips.temporal, grid.t, grid.h, grid.w, device=self.device)
+        given = torch.zeros(len(order.picture), self.clips.temporal, grid.t, grid.h, grid.w, device=self.device)
         given[:, :, 0] = 1
         return [given, order.picture]
 
@@ -74,5 +74,5 @@ class Wan(Denoiser):
     def _times(self, t: Tensor, order: Order) -> Tensor:
         """The time of every token: zero for those of the picture."""
         of_frame = (order.grid.h // 2) * (order.grid.w // 2)
-        times = t.expand(1, order.grid.t * of_frame)
+        times = t.expand(len(order.prompts), order.grid.t * of_frame)
         return times if order.picture is None else functional.pad(times[:, of_frame:], (of_frame, 0))
