@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from kino.client_connections import Connections, typed_errors
-from kino.errors import CallCancelledError, UnavailableError, from_status
+from kino.errors import CallCancelledError, DeadlineExceededError, UnavailableError, from_status
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2 import Generation
 
@@ -18,7 +18,8 @@ ENDED = (
 )
 OnChange = Callable[[Generation], None]
 T = TypeVar("T")
-_GONE = (UnavailableError, CallCancelledError)  # a server that ends cancels the calls that it still has
+# What is heard of a graph that went away: one that ends cancels the calls that it still has.
+_GONE = (UnavailableError, CallCancelledError, DeadlineExceededError)
 _PAUSE_SECONDS = 0.5
 _QUIET_SECONDS = 5.0  # a stream that lasted longer was open, though it told nothing
 

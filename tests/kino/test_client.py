@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from kino.client import AsyncKino, Kino, Pipeline, text_to_image, text_to_video
-from kino.errors import CallCancelledError, DataLossError, InvalidArgumentError, UnavailableError
+from kino.errors import (
+    CallCancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    UnavailableError,
+)
 from kino.rpc import Server
 from kino.v1 import graph_pb2, graph_pb2_grpc, media_pb2, tensor_pb2
 from kino.v1.encoder_pb2 import EncodeRequest
@@ -166,7 +172,7 @@ async def test_an_order_to_a_graph_that_has_answered_is_repeated_as_the_same_one
         servicer.refusals = [
             UnavailableError("the graph restarts"),
             CallCancelledError("its server ended with calls under way"),
-            UnavailableError("it still does"),
+            DeadlineExceededError("its machine is busy"),
         ]
         assert (await kino.generations.create(text_to_video("a ball"), idempotency_key="once")).id == "g"
     assert servicer.keys == ["once"] * 4
