@@ -10,7 +10,17 @@ from kino.adapters import ADAPTER, AdapterSettings
 from kino.cli_graph import connect
 from kino.cli_view import as_json, print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
-from kino.limits import VIDEO, clip_limits, editor_limits, generator_limits, sound_limits, upsampler_limits
+from kino.families import Settings, is_published
+from kino.limits import (
+    VIDEO,
+    Defaults,
+    clip_limits,
+    editor_limits,
+    generator_limits,
+    limits_of,
+    sound_limits,
+    upsampler_limits,
+)
 from kino.manifest import Manifest, Parent
 from kino.registry import GRAPH_FILE, WEIGHTS_FILE, Registry, models_folder
 from kino.v1.info_pb2 import Limits
@@ -51,8 +61,11 @@ async def show(given: argparse.Namespace) -> int:
     """Show one version: what it computes with, where it comes from, its figures and its files."""
     with _typed():
         registry = _registry(given)
+        if (known := registry.components()) and given.component not in known:
+            raise InvalidArgumentError("COMPONENT", given.component, f"one of {', '.join(known)}")
         manifest = registry.resolve(given.component, given.version)
         aliases = [alias for alias, name in registry.aliases(given.component).items() if name == manifest.version]
+        brought, limits = _brought(manifest), _limits(manifest)
     if given.json:
         print_json({**asdict(manifest), "digest": manifest.digest, "aliases": aliases})
         return 0
@@ -63,7 +76,7 @@ async def show(given: argparse.Namespace) -> int:
     facts |= {f"text {tower}": digest for tower, digest in manifest.spaces.text.items()}
     facts |= {"vision": manifest.spaces.vision}
     facts |= {name: f"{value:g}" for name, value in manifest.metrics.items()}
-    facts |= {"accepts": _abilities(_limits(manifest))}
+    facts |= {**brought, "accepts": _abilities(limits)}
     facts |= {name: f"sha256 {digest}" for name, digest in manifest.digests.items()}
     print_facts({name: value for name, value in facts.items() if value})
     return 0
@@ -201,8 +214,22 @@ def _figures(figures: Mapping[str, float]) -> tuple[str, str]:
     return f"{figures['count']:g}" if "count" in figures else "", found
 
 
+def _brought(manifest: Manifest) -> dict[str, str]:
+    """Return what an imported version can do and consists of; nothing for one of ours."""
+    if not is_published(manifest):
+        return {}
+    settings = Settings.of(manifest)
+    parts = ", ".join(f"{part} ({kind})" for part, kind in settings.parts.items())
+    return {"can": ", ".join(settings.abilities), "computes in": settings.dtype, "parts": parts}
+
+
 def _limits(manifest: Manifest) -> Limits:
-    """Return what a version of ours may be asked for; nothing where its component or its sizes are not ours."""
+    """Return what a version may be asked for; nothing where its component is asked for nothing of the kind."""
+    if is_published(manifest):
+        settings = Settings.of(manifest)
+        sampling = settings.sampling
+        defaults = None if sampling is None else Defaults(sampling.steps, None, sampling.guidance)
+        return Limits() if settings.clips is None else limits_of(settings.clips, defaults)
     limits = _MAKERS.get(manifest.component)
     return limits(manifest.preset) if limits and manifest.preset in VIDEO else Limits()
 

@@ -9,6 +9,7 @@ from kino.cli_view import print_facts, print_json, print_table
 from kino.errors import STORE_ERRORS, FailedPreconditionError, InvalidArgumentError, as_kino_error
 from kino.execution import Execution
 from kino.families import DTYPES
+from kino.limits import MAX_STEPS
 from kino.registry import Registry, models_folder
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ async def plan(given: argparse.Namespace) -> int:
         raise InvalidArgumentError("--dtype", given.dtype, f"one of {', '.join(DTYPES.values())}")
     if given.device_memory is not None and not given.device_memory > 0:
         raise InvalidArgumentError("--device-memory", given.device_memory, "more than 0 GiB")
+    if given.steps is not None and not 1 <= given.steps <= MAX_STEPS:
+        raise InvalidArgumentError("--steps", given.steps, f"from 1 to {MAX_STEPS}")
     try:
         from kino.planning import make_plan  # torch, and libraries that not everybody has
         from kino.speed import Rates
@@ -76,9 +79,11 @@ def _show(made: "Plan", given: argparse.Namespace) -> None:
     if given.json:
         print_json({**facts, "services": rows})
         return
-    size = f"{film.width}x{film.height}, {film.frames} frames, {film.steps} steps"
+    length = "a picture" if film.frames == 1 else f"{film.frames} frames"
+    size = f"{film.width}x{film.height}, {length}, {film.steps} steps"
     device = f"{made.device} with {_gib(made.device_bytes)}"
-    print_facts({"film": size, "device": device, "reckoned at": _speed(made.rates, made.device)})
+    moved = ", without moving weights from the host" if any(need.host for need in made.needs) else ""
+    print_facts({"film": size, "device": device, "reckoned at": _speed(made.rates, made.device) + moved})
     columns = ("service", "weights", "in host memory", "work", "in all", "about", "fits")
     shown = [
         (row["service"], _gib(row["weights_bytes"]), _gib(row["host_bytes"]), _gib(row["work_bytes"]),
@@ -101,12 +106,12 @@ def _row(made: "Plan", need: "Need") -> dict[str, Any]:
 
 
 def _speed(rates: "Rates", device: str) -> str:
-    """In words, for example "62 GFLOP/s in products of matrices, 40 in attention, ..., measured now on this cpu"."""
+    """In words, for example "62 GFLOP/s in products of matrices, 40 in attention, ..., measured now on cpu"."""
     if not rates.is_measured:
-        return f"{_flops(rates.products)}, as stated; weights that are moved take longer"
+        return f"{_flops(rates.products)}, as stated"
     return (
         f"{_flops(rates.products)} in products of matrices, {_flops(rates.attention)} in attention, "
-        f"{_flops(rates.convolutions)} in convolutions, measured now on this {device}"
+        f"{_flops(rates.convolutions)} in convolutions, measured now on {device}"
     )
 
 

@@ -231,7 +231,9 @@ def make_plan(
     guidance = 1.0 if settings.sampling.guidance is None else settings.sampling.guidance
     grid = clips.grid(frames, height, width)
     heard = 0 if settings.sound is None else settings.sound.shape(frames, clips.fps)[1]
-    film = Film(frames, height, width, grid, steps or settings.sampling.steps, guidance, heard, tiled)
+    film = Film(
+        frames, height, width, grid, settings.sampling.steps if steps is None else steps, guidance, heard, tiled
+    )
     needs = [
         Outline.of(manifest, registry).need(
             SERVICES[component], film, Execution() if component in (TAE, AUDIO) else execution, dtype

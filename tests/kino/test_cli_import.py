@@ -47,6 +47,14 @@ def test_an_import_tells_what_it_brings(folder: Path, models: str, capsys: pytes
     code, out, _ = run(capsys, "models", "--models", models)
     assert code == 0
     assert "towers" in out
+    code, out, _ = run(capsys, "models", "show", "dit", "same", "--models", models)
+    facts = dict(line.split("  ", 1) for line in out.splitlines())
+    shown = {name: facts[name].strip() for name in ("can", "computes in", "parts", "accepts")}
+    assert shown["can"] == "images"
+    assert shown["computes in"] == "float32"
+    assert shown["parts"] == "scheduler (FlowMatchEulerDiscreteScheduler), transformer (FluxTransformer2DModel)"
+    assert shown["accepts"].startswith("frames 1 to 1, height 4 to 2048, width 4 to 2048, ")
+    assert "steps 1 to 1000, guidance 1 to 30" in shown["accepts"]
 
 
 @pytest.mark.parametrize(

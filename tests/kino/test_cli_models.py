@@ -179,3 +179,10 @@ def test_a_registry_that_cannot_be_reached_is_told(
     assert cli.main(["models", "--models", place]) == cli.EXIT_UNAVAILABLE
     assert "does not answer" in capsys.readouterr().err
     assert "the setting 'retrys'" in refused(capsys, "--models", "s3://models?retrys=1")
+
+
+def test_a_component_that_is_none_is_refused_by_name(
+    registry: Registry, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "show", "generator", "1", "--models", place)
+    assert "COMPONENT is 'generator', must be one of tae" in told

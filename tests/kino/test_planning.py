@@ -187,6 +187,7 @@ def test_what_cannot_fit_is_said_before_it_is_loaded(models: Registry, capsys: p
         (["wan-experts", "--dtype", "int8"], "--dtype is 'int8', must be one of float32"),
         (["wan-experts", "--weights", "int4"], "--weights is 'int4', must be one of int8, float8"),
         (["wan-experts", "--device-memory", "0"], "--device-memory is 0.0, must be more than 0 GiB"),
+        (["wan-experts", "--steps", "0"], "--steps is 0, must be from 1 to 1000"),
         (["wan-experts", "--flops", "fast"], "--flops is 'fast', must be a positive number"),
         (["wan-experts", "--device", "cuda:7"], "device is 'cuda:7', must be one of this machine"),
         (["wan-experts", "--device", "toaster"], "device is 'toaster', must be one of this machine"),
