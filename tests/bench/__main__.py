@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from kino.presets import PRESETS
+from tests.bench.batches import throughput
 from tests.bench.films import cancel_latency, film_stages, graph_cost, running
 from tests.bench.harness import Section, report, save
 from tests.bench.networks import dit_step, tae_decode
@@ -17,10 +18,13 @@ def main() -> None:
     """Print the figures, and write them as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="dit, tae, onnx, overhead, film, graph, cancel; all of them if none"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="dit, tae, onnx, overhead, batches, film, graph, cancel; all of them if none",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
-    parser.add_argument("--device", default="cpu", help="where the networks compute; the services' is the CPU")
+    parser.add_argument("--device", default="cpu", help="where networks and batches compute; other services' is the CPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--rounds", type=int, default=10, help="films or calls of each kind; decoders run 3 times as many"
@@ -43,7 +47,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> list[Section]:
     """The sections that were asked for, networks before services."""
-    names = given.names or ["dit", "tae", "onnx", "overhead", "film", "graph", "cancel"]
+    names = given.names or ["dit", "tae", "onnx", "overhead", "batches", "film", "graph", "cancel"]
     sections = []
     if "dit" in names:
         sections.append(dit_step(given.preset, given.device, given.rounds))
@@ -53,6 +57,8 @@ def measure(given: argparse.Namespace) -> list[Section]:
         sections += runtimes(given.preset, given.device, 3 * given.rounds)
     if "overhead" in names:
         sections.append(overhead(given.modes, given.threads, given.rounds))
+    if "batches" in names:
+        sections += throughput(given.device, given.threads, given.rounds)
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:
