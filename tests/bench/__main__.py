@@ -24,7 +24,7 @@ def main() -> None:
         help="dit, tae, onnx, overhead, batches, film, graph, cancel; all of them if none",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
-    parser.add_argument("--device", default="cpu", help="where networks and batches compute; other services' is the CPU")
+    parser.add_argument("--device", default="cpu", help="of networks and batches; other services' is the CPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--rounds", type=int, default=10, help="films or calls of each kind; decoders run 3 times as many"
