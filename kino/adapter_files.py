@@ -34,7 +34,10 @@ _TENSOR = re.compile(
 _DOWN, _UP = ("lora_A", "lora_down", "lora.down"), ("lora_B", "lora_up", "lora.up")
 _PREFIXES = ("", "transformer.", "transformer_2.", "base_model.model.", "base_model.model.transformer.")
 _OTHER_KINDS = re.compile(r"dora_scale|lora_magnitude_vector|lokr_|hada_|oft_|ia3_|lora_mid|modules_to_save")
-_TEXT = re.compile(r"(?:base_model\.model\.)?(?:text_encoder|text_model|lora_te|te[12]?_|conditioner|cond_stage_model)")
+_TEXT = re.compile(
+    r"(?:base_model\.model\.)?(?:text_encoder|text_model|lora_te|te[12]?_|conditioner|cond_stage_model"
+    r"|connectors\.|text_embedding_projection\.)"  # what makes texts ready for LTX-2
+)
 _READ = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")
 _IDLE = (  # settings that say how it was trained, or what its tensors say themselves
     "auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "inference_mode",
@@ -232,8 +235,9 @@ def _converted(tensors: Mapping[str, Tensor], base: Base) -> tuple[dict[str, Ten
             raise ValueError(f"layout of the adapter is unknown ({error!r:.200}), must be {bound}") from error
         _refuse_losses(tensors, state)
     prefix = max((one for one in _PREFIXES if all(name.startswith(one) for name in (*state, *alphas))), key=len)
+    alphas = {name: value for name, value in state.items() if name.endswith(".alpha")} | dict(alphas)
     told = {name.removeprefix(prefix).removesuffix(".alpha"): float(value) for name, value in alphas.items()}
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}, told
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name not in alphas}, told
 
 
 def _refuse_losses(given: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

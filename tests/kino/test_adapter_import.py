@@ -18,7 +18,7 @@ from kino.models.dit import DiT
 from kino.presets import PRESETS
 from kino.registry import WEIGHTS_FILE, Registry, VersionExistsError
 from kino.store import DamagedError, NotFoundError
-from tests import adapters, pipelines
+from tests import adapters, pipelines, sound_pipelines
 
 ALL = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 ORIGINAL = {  # what the authors of Wan call the layers of a block
@@ -27,6 +27,10 @@ ORIGINAL = {  # what the authors of Wan call the layers of a block
        for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "o"))},
     "ffn.net.0.proj": "ffn.0",
     "ffn.net.2": "ffn.2",
+}  # fmt: skip
+OF_LTX2 = {  # what the authors of LTX-2 call layers outside its blocks
+    "audio_proj_in": "audio_patchify_proj", "time_embed.linear": "adaln_single.linear",
+    "av_cross_attn_video_a2v_gate.linear": "av_ca_a2v_gate_adaln_single.linear",
 }  # fmt: skip
 WEIGHTS = "adapter_model.safetensors"
 
@@ -105,6 +109,25 @@ def test_every_layout_comes_to_the_same_change(
     for layer, change in stored.items():
         expected = 8 / 4 * (tensors[f"{layer}.lora_B.weight"] @ tensors[f"{layer}.lora_A.weight"])
         torch.testing.assert_close(change, expected)
+
+
+def test_the_layout_of_ltx2_too_and_what_it_changes_of_texts_is_refused(tmp_path: Path) -> None:
+    registry, file = Registry(tmp_path / "models"), tmp_path / "theirs.safetensors"
+    import_pipeline(pipelines.save(sound_pipelines.ltx2, tmp_path / "pipeline"), registry, "tiny")
+    given = adapters.trained(pipelines.make(sound_pipelines.ltx2).transformer, 1, target_modules=[*ALL, *OF_LTX2])
+    theirs = {}
+    for key, tensor in given.items():
+        layer, _, role = key.partition(".lora_")
+        name = f"diffusion_model.{OF_LTX2.get(layer, layer)}"
+        theirs |= {f"{name}.lora_{role}": tensor, f"{name}.alpha": torch.tensor(8.0)}
+    save_file(theirs, file)
+    stored = changes(load_file(registry.file(import_adapter(file, registry, "tiny").manifest, WEIGHTS_FILE)))
+    assert len(stored) == 3 + 30 * (6 * 4 + 2 * 2)
+    for layer, change in stored.items():
+        torch.testing.assert_close(change, 8 / 4 * (given[f"{layer}.lora_B.weight"] @ given[f"{layer}.lora_A.weight"]))
+    save_file(theirs | {"text_embedding_projection.aggregate_embed.lora_A.weight": torch.zeros(4, 48)}, file)
+    with pytest.raises(ValueError, match=r"aggregate_embed\.lora_A\.weight changes a text encoder, must change tr"):
+        import_adapter(file, registry, "tiny", "texts")
 
 
 def test_what_is_stored_says_what_it_is_for(registry: Registry, tmp_path: Path) -> None:

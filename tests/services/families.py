@@ -123,12 +123,14 @@ class Films:
     sound: NDArray[np.float32] | None = None
 
 
-def library(case: Case) -> Films:
+def library(case: Case, prepare: Callable[[Any], object] = lambda pipeline: None) -> Films:
+    """What the library makes of a case, by its pipeline as `prepare` leaves it."""
     pipeline = pipelines.make(case.build)
     if case.begins and type(pipeline).__name__ != case.begins:
         made = {"expand_timesteps": True} if pipeline.config.get("expand_timesteps") else {}
         pipeline = getattr(parts.library(), case.begins)(**pipeline.components, **made)
     pipeline.set_progress_bar_config(disable=True)
+    prepare(pipeline)
     given = dict(case.call) | {"num_inference_steps": STEPS}
     sized = {"height": case.height, "width": case.width, "guidance_scale": case.guidance}
     taken = inspect.signature(pipeline.__call__).parameters

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from services.generator.engine import Task
 from services.generator.published import PublishedEngine
 from tests import adapters, pipelines
 from tests.pipelines import NEGATIVE, PROMPT
+from tests.services import families
 from tests.services.generator.test_published import GUIDANCE, SEED, SIZES, STEPS, engines, task
 
 WEIGHTS = {"first": 0.7, "second": -1.3}
@@ -63,10 +65,7 @@ def library(build: Callable[[], Any], size: tuple[int, int, int], root: Path, dt
     """Latents that the library's pipeline makes under the same adapters, in its own order of axes."""
     pipeline = type(pipelines.make(build)).from_pretrained(root / "pipeline", dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
-    for name in WEIGHTS:
-        pipeline.load_lora_weights(root / name, adapter_name=name, local_files_only=True)
-    pipeline.set_adapters(list(WEIGHTS), list(WEIGHTS.values()))
-    settle(pipeline.transformer)
+    adapt(pipeline, root)
     given: dict[str, Any] = {"height": size[1], "width": size[2], "num_inference_steps": STEPS}
     if type(pipeline).__name__ not in ("FluxPipeline", "HunyuanVideoPipeline"):
         given["negative_prompt"] = NEGATIVE
@@ -83,6 +82,14 @@ def library(build: Callable[[], Any], size: tuple[int, int, int], root: Path, dt
         frames = (size[0] - 1) // pipeline.vae_temporal_compression_ratio + 1
         return pipeline._unpack_latents(made, frames, size[1] // ratio, size[2] // ratio)
     return made
+
+
+def adapt(pipeline: Any, root: Path) -> None:
+    """Load both adapters into a pipeline of the library."""
+    for name in WEIGHTS:
+        pipeline.load_lora_weights(root / name, adapter_name=name, local_files_only=True)
+    pipeline.set_adapters(list(WEIGHTS), list(WEIGHTS.values()))
+    settle(pipeline.transformer)
 
 
 def settle(network: torch.nn.Module) -> None:
@@ -103,6 +110,23 @@ def test_latents_under_two_adapters_are_the_librarys_own_bit_for_bit(name: str, 
     np.testing.assert_array_equal(made, library(build, size, tmp_path, torch.float32)[0].numpy())
     for other in ((), ("first",), ("second",)):
         assert not np.array_equal(made, last(served.run(*other)))
+
+
+@pytest.mark.parametrize("name", ["ltx2", "ltx2 from 2.3 on"])
+def test_pictures_and_their_sound_under_two_adapters_are_the_librarys_own_bit_for_bit(
+    name: str, tmp_path: Path
+) -> None:
+    case = families.CASES[name]
+    served = serve(case.build, (case.frames, case.height, case.width), tmp_path)
+    as_there = {"seed": families.SEED, "steps": families.STEPS}
+    made = served.run("first", "second", **as_there)[-1]
+    expected = families.library(case, partial(adapt, root=tmp_path))
+    np.testing.assert_array_equal(made.x_t, expected.latents)
+    np.testing.assert_array_equal(made.sound[0], expected.sound_latents)
+    for other in ((), ("first",), ("second",)):
+        state = served.run(*other, **as_there)[-1]
+        assert not np.array_equal(made.x_t, state.x_t)
+        assert not np.array_equal(made.sound[0], state.sound[0])
 
 
 def test_in_bfloat16_too_they_are_the_librarys_own(tmp_path: Path) -> None:
