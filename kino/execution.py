@@ -19,7 +19,7 @@ class Execution:
     Args:
         weights: one of `WEIGHTS`: int8 with a scale for each row, or float8 with a scale for each row.
         offload: one of `OFFLOADS`: whole networks wait in the memory of the host, or all layers do.
-        compiled: whether the blocks of transformers are compiled at first use, for each size of clip.
+        compiled: whether the blocks of transformers are compiled at first use, for each size of clip and batch.
         cache: how far the first block's change may be, as a share of it, from that of the step before for the other
             blocks to be taken as they were then; 0 for never.
         batch: most requests of one shape that go through a transformer together.

@@ -55,7 +55,7 @@ class Pace:
         most_claims: directors that may die over one generation before it is given up.
     """
 
-    slots: int = 4
+    slots: int = 8
     lease_seconds: float = 10.0
     poll_seconds: float = 0.25
     report_seconds: float = 0.5
