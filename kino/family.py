@@ -31,11 +31,16 @@ def width(config: Config) -> int:
 
 @dataclass(frozen=True)
 class Tower:
-    """An encoder of a pipeline: its part, how many rows a text has at most, and how wide they are."""
+    """An encoder of a pipeline: its part, how many rows a text has at most, and how wide they are.
+
+    Args:
+        around: rows of what stands around a text or is merged, which are computed too and then cut off.
+    """
 
     part: str
     rows: int | Callable[[Config], int]
     width: Callable[[Config], int] = width
+    around: int = 0
 
     def shape(self, configs: Configs) -> tuple[int, int]:
         """Most rows and their width."""
@@ -65,6 +70,7 @@ class Family:
         clips: the clips it makes, from the settings of its parts; raises `ValueError` for a variant that is not served.
         sampling: as `clips`.
         sound: the latents of the sound of its videos, from the settings of its parts; None where they come without.
+        batches_texts: whether the prompt and what guidance moves away from go through the transformer at once.
         unites: setting of the pipeline under which it can do whatever any of the classes can.
     """
 
@@ -77,6 +83,7 @@ class Family:
     read: tuple[str, ...] = ()
     unites: str = ""
     sound: Callable[[Configs], SoundLatents] | None = None
+    batches_texts: bool = True
 
     def abilities(self, pipeline: str, settings: Config) -> tuple[str, ...]:
         """What a pipeline of a class and of these settings can do."""

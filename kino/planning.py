@@ -130,12 +130,13 @@ def weights_bytes(network: nn.Module, dtype: torch.dtype, weights: str = "") -> 
 
 
 def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
-    """Bytes of a step, both texts at once at most, and operations of all steps."""
+    """Bytes of a step, and operations of all steps."""
     network = outline.networks["transformer"]
     rows = sum(rows for rows, _ in outline.settings.texts.values())
     embeds = bool(network.config.get("guidance_embeds")) or film.guidance == 1
-    batch = 1 if embeds else _TEXTS
-    passes = batch + (_WEAKER if film.heard and film.guidance != 1 else 0)
+    texts = 1 if embeds else _TEXTS
+    batch = texts if FAMILIES[outline.family].batches_texts else 1
+    passes = texts + (_WEAKER if film.heard and film.guidance != 1 else 0)
     work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard)
     return work, flops.of_step(network, film.grid, rows, film.heard).times(film.steps * passes)
 
@@ -143,10 +144,10 @@ def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, F
 def _encoder(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
     """Bytes of the widest text encoder, whose attention is computed with its matrix, and operations of both texts."""
     work, total = 0, Flops()
-    towers = {entry.part: name for name, entry in FAMILIES[outline.family].towers.items()}
-    shapes = outline.settings.texts
+    shapes, towers = outline.settings.texts, FAMILIES[outline.family].towers
+    read = {entry.part: shapes[name][0] + entry.around for name, entry in towers.items() if name in shapes}
     for part, network in outline.networks.items():
-        rows = shapes[towers[part]][0] if part in towers else max(rows for rows, _ in shapes.values())
+        rows = read.get(part) or max(read.values())
         if hasattr(network.config, "text_proj_in_factor"):  # what connects the rows of all layers with a transformer
             work = max(work, 4 * rows * _LAYERS * network.config.caption_channels * network.config.text_proj_in_factor)
         else:

@@ -6,6 +6,8 @@ from typing import Any
 
 from kino.families import FAMILIES
 from kino.family import IMAGE_TO_VIDEO, IMAGES, SOUND, TEXT_TO_VIDEO
+from kino.parts import module
+from services.generator.families.table import DENOISERS
 from tests.services.families import CASES
 
 STREAMED = ("cogvideox", "hunyuan", "hunyuan-i2v", "wan")
@@ -45,3 +47,14 @@ def test_the_readme_tells_what_the_cases_show() -> None:
     begin = lines.index(HEADER[0])
     expected = [*HEADER, *map(told, FAMILIES), ""]
     assert lines[begin : begin + len(expected)] == expected
+
+
+def test_plans_know_how_texts_are_read() -> None:
+    for name, row in FAMILIES.items():
+        assert row.batches_texts == DENOISERS[name].batches_texts
+    made = {name: module(f"pipelines.hunyuan_video.pipeline_hunyuan_video{name}") for name in ("", "_image2video")}
+    plain, beside = (made[name].DEFAULT_PROMPT_TEMPLATE for name in ("", "_image2video"))
+    assert FAMILIES["hunyuan"].towers["llama"].around == plain["crop_start"]
+    llava = FAMILIES["hunyuan-i2v"].towers["llava"]
+    read = 256 + beside["crop_start"] + beside["image_emb_len"] - 1  # whose place is kept by one
+    assert llava.rows + llava.around == read
