@@ -87,7 +87,9 @@ def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str,
     """
     try:
         with READING:
-            network, found = getattr(library(), architecture).from_pretrained(
+            kind = getattr(library(), architecture)
+            # The class of a writer is found by the library itself: its numbers are float32 until they are cast below.
+            network, found = (kind if architecture == WRITER else _typed(kind, DTYPES[dtype])).from_pretrained(
                 folder,
                 dtype=torch.float32,  # any other is set for the whole process meanwhile, networks beside this included
                 local_files_only=True,
@@ -112,6 +114,21 @@ def read_network(folder: Path, architecture: str, dtype: str, beside: tuple[str,
         parameter.data = parameter.data.to(DTYPES[dtype], copy=True)
     frozen: nn.Module = network.eval().requires_grad_(False)
     return frozen
+
+
+def _typed(kind: Any, dtype: torch.dtype) -> Any:
+    """A class of network that has parameters of a type before they are read: the library casts each to what is there.
+
+    So a network of half precision is never in memory in float32.
+    """
+
+    def begin(self: Any, *given: Any, **named: Any) -> None:
+        kind.__init__(self, *given, **named)
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)  # still without numbers
+        self.__class__ = kind
+
+    return type(kind.__name__, (kind,), {"__init__": begin, "__module__": kind.__module__})
 
 
 def causal_architectures() -> set[str]:

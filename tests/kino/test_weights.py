@@ -271,3 +271,14 @@ def test_a_version_of_another_preset_or_with_other_settings_is_refused(registry:
         weights.open_network("tae", "mini", "b", registry, tae_of)
     with pytest.raises(ValueError, match="preset is 'huge', must be one of nano, mini"):
         weights.open_network("tae", "huge", "a", registry, tae_of)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_found(dtype: torch.dtype, number: float) -> None:
+    tensors = {"sound": torch.ones(3, 5, dtype=dtype), "empty": torch.ones(0, dtype=dtype)}
+    weights.check_finite(tensors, "here")
+    tensors["broken"] = tensors["sound"].clone()
+    tensors["broken"][1, 2] = number
+    with pytest.raises(WeightsError, match="here: NaN or infinity in broken"):
+        weights.check_finite(tensors, "here")
