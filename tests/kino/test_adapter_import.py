@@ -115,7 +115,7 @@ def test_the_layout_of_ltx2_too_and_what_it_changes_of_texts_is_refused(tmp_path
     registry, file = Registry(tmp_path / "models"), tmp_path / "theirs.safetensors"
     import_pipeline(pipelines.save(sound_pipelines.ltx2, tmp_path / "pipeline"), registry, "tiny")
     given = adapters.trained(pipelines.make(sound_pipelines.ltx2).transformer, 1, target_modules=[*ALL, *OF_LTX2])
-    theirs = {}
+    theirs: dict[str, Tensor] = {}
     for key, tensor in given.items():
         layer, _, role = key.partition(".lora_")
         name = f"diffusion_model.{OF_LTX2.get(layer, layer)}"

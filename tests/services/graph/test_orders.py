@@ -182,7 +182,7 @@ def begun(**fields: Any) -> graph_pb2.GenerationSpec:
     return graph_pb2.GenerationSpec(image_to_video=graph_pb2.ImageToVideo(image=picture, **given | fields))
 
 
-def reading(infos: Infos, **reads: int) -> Infos:
+def reading(infos: Infos, **reads: Any) -> Infos:
     """The same services, with a generator and an encoder that read pictures."""
     generator, encoder = info_pb2.Info(), info_pb2.Info()
     generator.CopyFrom(infos["generator"])
