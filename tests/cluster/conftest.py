@@ -29,9 +29,11 @@ def installed(cluster: None) -> Iterator[None]:
         for name, value in KEYS.items():
             patch.setenv(name, value)
         release.prepare()
-        release.install(release.TRIAL)
-        yield
-        release.clear()
+        try:
+            release.install(release.TRIAL)
+            yield
+        finally:
+            release.clear()
 
 
 @pytest.fixture(scope="session")
