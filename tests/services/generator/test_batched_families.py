@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kino.denoising import State
 from services.generator.engine import Task
@@ -131,6 +132,23 @@ def test_rows_that_a_network_does_not_tell_from_padding_keep_clips_apart(tmp_pat
     engine, (task, *_) = model(CASES["flux"], tmp_path)
     fewer = dict(task.embeddings) | {"t5": task.embeddings["t5"][:-1]}
     assert engine.prepare(replace(task, embeddings=fewer)).key != engine.prepare(task).key
+
+
+def test_where_memory_ends_in_a_batch_its_clips_go_on_in_parts(wan: tuple[PublishedEngine, list[Task]]) -> None:
+    engine, tasks = wan
+    alone = [list(engine.generate(task))[-1] for task in tasks]
+
+    def refuse_three(_: object, args: object, given: dict[str, torch.Tensor]) -> None:
+        if len(given["hidden_states"]) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with calls(engine) as seen:
+        hook = engine.denoiser.network.register_forward_pre_hook(refuse_three, with_kwargs=True)
+        batch = together(engine, tasks)
+        hook.remove()
+    for made, expected in zip(batch, alone, strict=True):
+        assert_near(made[-1], expected)
+    assert seen == [3, *STEPS * [1, 1, 2, 2]]  # two texts of one clip, and of two
 
 
 def test_as_many_fit_as_there_is_memory_for(
