@@ -21,8 +21,9 @@ _UNUSED = ("decoder.", "lm_head")
 """Beginnings of the names of layers beside those by which a text is encoded."""
 _SIDE = 8
 """Latent cells along a side of the clip, or times of the sound, on which a decoder's operations are counted."""
-_COUNTED = (3, 5)
-"""Latent frames of the small clips; odd, because some autoencoders take two at a time after the first."""
+_COUNTED = (1, 3)
+"""Latent frames of the small clips; odd, because some autoencoders take two at a time after the first, and few enough
+for none to decode them in tiles of time."""
 
 
 def of_step(network: Any, extent: Grid, rows: int, heard: int = 0) -> Flops:
@@ -83,8 +84,9 @@ def of_decoding(vae: Any, clips: Clips, extent: Grid, tiled: bool) -> Flops:
         total = decode(1)
     else:
         short, long = (decode(times) for times in _COUNTED)
-        more = (_times(vae, extent.t, tiled) - _COUNTED[0]) / (_COUNTED[1] - _COUNTED[0])
-        total = short.times(1 - more) + long.times(more)
+        pieces = _pieces(vae, extent.t, tiled)
+        more = sum(piece - _COUNTED[0] for piece in pieces) / (_COUNTED[1] - _COUNTED[0])
+        total = short.times(len(pieces) - more) + long.times(more)
     height, width = (side // clips.spatial for side in tile_sides(vae)) if tiled else (extent.h, extent.w)
     again = 1.0
     if extent.h > height or extent.w > width:
@@ -100,14 +102,14 @@ def of_sound(vae: Any, vocoder: Any, sound: SoundLatents, times: int) -> Flops:
     return _counted(lambda: vocoder(vae.decode(latents).sample)).times(times / _SIDE)
 
 
-def _times(vae: Any, times: int, tiled: bool) -> int:
-    """Latent frames that are decoded, again those of tiles of time that overlap."""
+def _pieces(vae: Any, times: int, tiled: bool) -> list[int]:
+    """Latent frames of the tiles of time, which overlap, or of the whole clip."""
     most = frames_at_once(vae, tiled)
     stride = getattr(vae, "tile_sample_stride_num_frames", 0)
     if most is None or not stride or times < most // vae.temporal_compression_ratio:
-        return times
+        return [times]
     ratio = vae.temporal_compression_ratio
-    return sum(min(most // ratio, times - start) for start in range(0, times, stride // ratio))
+    return [min(most // ratio, times - start) for start in range(0, times, stride // ratio)]
 
 
 def _again(vae: Any, axis: str, cells: int, tile: int) -> float:

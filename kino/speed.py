@@ -97,7 +97,7 @@ def measured(device: torch.device, dtype: torch.dtype, clock: Callable[[], float
 
 def _best(run: Callable[[], Tensor], flops: int, device: torch.device, clock: Callable[[], float]) -> float:
     """Operations per second of the fastest run, after one that is not counted."""
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) <= _RUNS or sum(seconds[1:]) < _SECONDS:
         began = clock()
         run()
