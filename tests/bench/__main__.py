@@ -10,6 +10,7 @@ from tests.bench.batches import throughput
 from tests.bench.films import cancel_latency, film_stages, graph_cost, running
 from tests.bench.harness import Section, report, save
 from tests.bench.networks import dit_step, tae_decode
+from tests.bench.planned import ROWS, planned
 from tests.bench.published import MODES, overhead
 from tests.bench.runtimes import runtimes
 
@@ -21,7 +22,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="dit, tae, onnx, overhead, batches, film, graph, cancel; all of them if none",
+        help="dit, tae, onnx, overhead, batches, plan, film, graph, cancel; all of them if none",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
     parser.add_argument("--device", default="cpu", help="of networks and batches; other services' is the CPU")
@@ -36,6 +37,7 @@ def main() -> None:
         default=list(MODES),
         help="of overhead, beside what is served plainly",
     )
+    parser.add_argument("--families", nargs="*", choices=tuple(ROWS), default=list(ROWS), help="of plan")
     parser.add_argument("--cancels", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     given = parser.parse_args()
@@ -47,7 +49,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> list[Section]:
     """The sections that were asked for, networks before services."""
-    names = given.names or ["dit", "tae", "onnx", "overhead", "batches", "film", "graph", "cancel"]
+    names = given.names or ["dit", "tae", "onnx", "overhead", "batches", "plan", "film", "graph", "cancel"]
     sections = []
     if "dit" in names:
         sections.append(dit_step(given.preset, given.device, given.rounds))
@@ -59,6 +61,8 @@ def measure(given: argparse.Namespace) -> list[Section]:
         sections.append(overhead(given.modes, given.threads, given.rounds))
     if "batches" in names:
         sections += throughput(given.device, given.threads, given.rounds)
+    if "plan" in names:
+        sections.append(planned(given.families, given.threads, given.rounds))
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:
