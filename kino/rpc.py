@@ -139,6 +139,7 @@ def channel(address: str, unary_seconds: float | None = UNARY_SECONDS) -> grpc.a
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.initial_reconnect_backoff_ms", 100),  # a service that was restarted is found again soon
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # as is one that came back at another address
         ("grpc.use_local_subchannel_pool", 1),  # nor does a channel wait for what another one met at this address
     ]
     interceptors = client_interceptors(unary_seconds)
