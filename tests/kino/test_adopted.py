@@ -26,7 +26,7 @@ def watch():
 
 adopted.read_network(Path(sys.argv[1]), "T5EncoderModel", "bfloat16", ("decoder.", "lm_head."))  # with all it imports
 sizes, defaults, done = [], set(), threading.Event()
-before, watcher = held(), threading.Thread(target=watch)
+before, watcher = held(), threading.Thread(target=watch, daemon=True)
 watcher.start()
 network = adopted.read_network(Path(sys.argv[2]), "T5EncoderModel", "bfloat16")
 done.set()
