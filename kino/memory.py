@@ -100,9 +100,9 @@ def vae_bytes(vae: Any, frames: int, height: int, width: int, itemsize: int, til
     at_once = min(frames, frames_at_once(vae, tiled) or frames)
     if not tiled:
         return decode_bytes(vae.config, at_once, height, width, itemsize)
-    tile = (min(side, most) for side, most in zip((height, width), tile_sides(vae), strict=True))
+    rows, columns = tile_sides(vae)
     done = _RGB * frames * height * width * itemsize  # its tiles, and what is put together of them
-    return done + decode_bytes(vae.config, at_once, *tile, itemsize)
+    return done + decode_bytes(vae.config, at_once, min(height, rows), min(width, columns), itemsize)
 
 
 def decode_bytes(config: Mapping[str, Any], frames: int, height: int, width: int, itemsize: int) -> int:

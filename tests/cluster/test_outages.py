@@ -43,6 +43,7 @@ def restarts() -> dict[str, int]:
         row["metadata"]["name"]: row["status"]["containerStatuses"][0]["restartCount"]
         for row in found["items"]
         if row["metadata"]["labels"]["app.kubernetes.io/component"] in NAMES
+        and "deletionTimestamp" not in row["metadata"]  # of one that was replaced
     }
 
 
@@ -95,7 +96,7 @@ def full_disk() -> Iterator[None]:
     space = os.statvfs(release.OBJECTS.folder)
     filler = release.OBJECTS.folder / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - (1 << 20))
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)  # what is left is root's
     try:
         yield
     finally:
