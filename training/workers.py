@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-_TIMEOUT = timedelta(hours=2)  # of one wait for the others: the first worker validates alone
+_MEETING = timedelta(minutes=3)  # of the first wait for the others: who fails at it is started again by torchrun
+_TIMEOUT = timedelta(hours=2)  # of every other: the first worker validates alone
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,19 @@ ALONE = Workers()
 
 
 def join() -> Workers:
-    """Meet the other workers, as torchrun's environment says: by NCCL on GPUs, else by gloo. Alone there is no one."""
+    """Meet the other workers, as torchrun's environment says: by NCCL on GPUs, else by gloo. Alone there is no one.
+
+    Raises:
+        RuntimeError: they did not all come in time. Connections of gloo were seen to wait for each other for good.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ALONE
     local_rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_MEETING)
+    dist.distributed_c10d._set_pg_timeout(_TIMEOUT, dist.group.WORLD)
     return Workers(dist.get_rank(), count, local_rank)
 
 

@@ -5,13 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from kino.store import open_store
-from training import checkpoint
+from training import checkpoint, workers
 from training.run_store import RunStore
 from training.train import step_generator
 from training.workers import Workers
@@ -61,6 +63,16 @@ def finished(process: "subprocess.Popen[str]") -> str:
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     return output
+
+
+def test_a_worker_whose_others_do_not_come_ends(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setattr(workers, "_MEETING", timedelta(seconds=1))
+    told = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
+    for name, value in told.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(RuntimeError, match="1/2 clients joined"):
+        workers.join()
+    assert not dist.is_initialized()
 
 
 @pytest.mark.timeout(900)  # each of three starts of two workers loads torch
