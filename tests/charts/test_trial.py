@@ -178,7 +178,7 @@ def test_models_may_lie_on_a_volume_that_is_only_read(
 
 
 def test_the_dashboard_shows_what_the_services_measure(chart: Chart) -> None:
-    for module in ("kino.interceptors", "kino.compute", "services.graph.director"):
+    for module in ("kino.interceptors", "kino.compute", "kino.batches", "services.graph.director"):
         import_module(module)
     measured = {name for metric in REGISTRY.collect() for name in _series(metric.name, metric.type)}
     found = chart.render({}, "values-h100.yaml")
