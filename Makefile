@@ -41,7 +41,7 @@ prompt-given:
 	@test -n "$$FILM_PROMPT" || { echo 'make film PROMPT="a red ball bounces across a green meadow"' >&2; exit 2; }
 
 test: $(STAMP) ## run the default test suite
-	$(BIN)/pytest -q -n 2 --dist loadscope
+	$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
 	$(BIN)/python -m tests.cluster.binaries minio helm
