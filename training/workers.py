@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-_MEETING = timedelta(minutes=3)  # of the first wait for the others: who fails at it is started again by torchrun
+_MEETING = timedelta(minutes=2)  # of the first wait for the others: who fails at it is started again by torchrun
 _TIMEOUT = timedelta(hours=2)  # of every other: the first worker validates alone
 
 

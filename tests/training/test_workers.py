@@ -60,7 +60,11 @@ def torchrun(folder: Path, pause: float = 0.0) -> "subprocess.Popen[str]":
 
 
 def finished(process: "subprocess.Popen[str]") -> str:
-    output, _ = process.communicate(timeout=400)
+    try:
+        output, _ = process.communicate(timeout=400)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun takes its workers with it
+        raise
     assert process.returncode == 0, output
     return output
 
