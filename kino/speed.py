@@ -132,6 +132,5 @@ def _convolutions(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[]
         layer.to(device, dtype) for layer in (nn.GroupNorm(32, _CHANNELS), nn.Conv3d(_CHANNELS, _CHANNELS, 3))
     )
     before = (1, 1, 1, 1, 2, 0)  # of width, height and time, which looks back
-    return lambda: x + convolve(functional.pad(functional.silu(norm(x)), before)), 2 * 27 * _CHANNELS**2 * x[
-        0, 0
-    ].numel()
+    flops = 2 * 27 * _CHANNELS**2 * x[0, 0].numel()
+    return lambda: x + convolve(functional.pad(functional.silu(norm(x)), before)), flops

@@ -94,7 +94,7 @@ def join() -> Workers:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_MEETING)
-    dist.distributed_c10d._set_pg_timeout(_TIMEOUT, dist.group.WORLD)
+    dist.distributed_c10d._set_pg_timeout(_TIMEOUT, dist.group.WORLD)  # as older versions of torch call `set_timeout`
     return Workers(dist.get_rank(), count, local_rank)
 
 
