@@ -70,6 +70,12 @@ async def begin(batches: Batches[Run, int], *runs: Run) -> list["asyncio.Task[li
     return tasks
 
 
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for what the device's thread does."""
+    while not done():  # noqa: ASYNC110 - another thread has no event of this loop
+        await asyncio.sleep(0.01)
+
+
 def sizes() -> tuple[float, float]:
     """How many batches there were, and how many requests in them, by the metric."""
     count, total = (
@@ -113,8 +119,7 @@ async def test_who_is_on_the_device_does_not_count_as_waiting(queue: ComputeQueu
     device.go.set()
     await asyncio.wait(tasks[:1])
     device.go.clear()  # in the second batch, of three
-    while len(device.batches) < 2:  # noqa: ASYNC110 - another thread has no event of this loop
-        await asyncio.sleep(0.01)
+    await until(lambda: len(device.batches) == 2)
     later = await begin(turns, *map(Run, "fgh"))
     with pytest.raises(ResourceExhaustedError, match="4 requests wait"):
         await take(turns, Run("i"))
@@ -152,7 +157,7 @@ async def test_the_last_one_that_leaves_ends_the_computation(queue: ComputeQueue
     assert tasks[0].done()
     assert not tasks[1].done()  # it is the last one, and the device is not idle yet
     device.go.set()
-    assert await asyncio.gather(*tasks, return_exceptions=True) != []
+    assert [type(one) for one in await asyncio.gather(*tasks, return_exceptions=True)] == 2 * [asyncio.CancelledError]
     assert (device.closed, len(device.steps) < 50) == (2, True)
     assert await take(turns, Run("d")) == [0, 1]
 
@@ -216,6 +221,7 @@ async def test_a_step_is_computed_while_all_use_the_one_before(queue: ComputeQue
         group.create_task(_free(device))
         async with turns.turn(Run("c", of=5)) as states:
             assert await anext(states) == 0
+            await until(lambda: len(device.steps) == 3)
             await asyncio.sleep(0.05)
             assert device.steps[1:] == ["bc", "bc"]  # one ahead, not more
             assert [state async for state in states] == [1, 2, 3, 4]
