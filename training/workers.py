@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.meeting import fresh_store
+
 _MEETING = timedelta(minutes=2)  # of the first wait for the others: who fails at it is started again by torchrun
 _TIMEOUT = timedelta(hours=2)  # of every other: the first worker validates alone
 
@@ -85,7 +87,7 @@ def join() -> Workers:
     """Meet the other workers, as torchrun's environment says: by NCCL on GPUs, else by gloo. Alone there is no one.
 
     Raises:
-        RuntimeError: they did not all come in time. Connections of gloo were seen to wait for each other for good.
+        RuntimeError: they did not all come in time.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -93,7 +95,14 @@ def join() -> Workers:
     local_rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_MEETING)
+    store, rank, count = next(dist.rendezvous("env://", timeout=_MEETING))
+    dist.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=fresh_store(store, rank, count, _MEETING),
+        rank=rank,
+        world_size=count,
+        timeout=_MEETING,
+    )
     dist.distributed_c10d._set_pg_timeout(_TIMEOUT, dist.group.WORLD)  # as older versions of torch call `set_timeout`
     return Workers(dist.get_rank(), count, local_rank)
 

@@ -61,7 +61,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
 
 
 def test_an_order_that_was_made_before_comes_from_the_store(kino: Callable[..., Finished], served: Served) -> None:
-    order = (*ORDER, "--seed", "5", "--address", served.graph, "--json")
+    own = ("film", "a green cone spins in the rain")  # no other test orders it of the services they share
+    order = (*own, *ORDER[2:], "--seed", "5", "--address", served.graph, "--json")
     first, second = kino(*order), kino(*order)
     assert [stage["stored"] for stage in first.json["stages"]] == [False] * 6
     assert [stage["stored"] for stage in second.json["stages"]][2:5] == [True] * 3
