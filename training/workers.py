@@ -12,6 +12,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from training.meeting import fresh_store
 
@@ -95,7 +96,7 @@ def join() -> Workers:
     local_rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    store, rank, count = next(dist.rendezvous("env://", timeout=_MEETING))
+    store, rank, count = next(rendezvous("env://", timeout=_MEETING))
     dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
         store=fresh_store(store, rank, count, _MEETING),
