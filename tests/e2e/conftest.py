@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,10 @@ class Served:
         return self.process.wait(START_SECONDS)
 
 
-def start(data: Path, *flags: str, preset: str = "nano") -> Served:
-    """Start every service by its name, and return once all of them serve."""
+def start(data: Path, *flags: str, preset: str = "nano", names: Iterable[str] = NAMES) -> Served:
+    """Start services by their names, and return once all of them serve."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services", *NAMES, "--preset", preset, "--data", str(data), "--stop-on-eof", *flags],
+        [sys.executable, "-m", "services", *names, "--preset", preset, "--data", str(data), "--stop-on-eof", *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(data / "log").open("w"),
