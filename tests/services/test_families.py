@@ -1,6 +1,8 @@
 """Every family through encoder, generator and TAE over gRPC, against its library's own pipeline on one prompt."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +116,27 @@ class Services:
         )
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The registry of a case, which has one model, "tiny": made for the first test of it."""
+
+    @cache
+    def made(name: str) -> Path:
+        home = tmp_path_factory.mktemp("case")
+        import_pipeline(pipelines.save(CASES[name].build, home / "pipeline"), Registry(home / "models"), "tiny")
+        return home / "models"
+
+    return made
+
+
 @pytest.fixture
-async def services(serve: Serve, tmp_path: Path, request: pytest.FixtureRequest) -> Services:
+async def services(serve: Serve, models: Callable[[str], Path], request: pytest.FixtureRequest) -> Services:
     """The services of the case that a test is parametrised with."""
-    folder = pipelines.save(CASES[request.param].build, tmp_path / "pipeline")
-    import_pipeline(folder, Registry(tmp_path / "models"), "tiny")
+    given = {"preset": "mini", "version": "tiny", "models": models(request.param)}
     stubs = {"encoder": EncoderServiceStub, "generator": GeneratorServiceStub, "tae": TaeServiceStub}
     if CASES[request.param].bands:
         stubs["audio"] = AudioServiceStub
-    return Services(*[stub((await serve(name, preset="mini", version="tiny")).channel) for name, stub in stubs.items()])
+    return Services(*[stub((await serve(name, **given)).channel) for name, stub in stubs.items()])
 
 
 def test_every_family_has_its_classes() -> None:

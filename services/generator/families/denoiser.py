@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -97,9 +98,9 @@ class Denoiser(ABC):
         """Its transformers by the names of their parts."""
         return {"transformer": self.network}
 
-    @property
+    @cached_property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers that the network takes."""
+        """Type of the numbers that the network takes; it looks through all its modules to say so."""
         dtype: torch.dtype = self.network.dtype
         return dtype
 
