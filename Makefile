@@ -43,8 +43,8 @@ prompt-given:
 test: $(STAMP) ## run the default test suite
 	$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
-binaries: $(STAMP) ## build MinIO and Helm, which tests run, by Go: once per version, into the user's cache folder
-	$(BIN)/python -m tests.cluster.binaries minio helm
+binaries: $(STAMP) ## build MinIO and both Helms, which tests run, by Go: once per version, into the user's cache folder
+	$(BIN)/python -m tests.cluster.binaries minio helm helm4
 
 cluster-up: $(STAMP) ## bring up a real Kubernetes on this machine, in a network namespace of its own; as root
 	$(BIN)/python -m tests.cluster.binaries $(CLUSTER)

@@ -137,7 +137,8 @@ def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, F
     texts = 1 if embeds else _TEXTS
     batch = texts if FAMILIES[outline.family].batches_texts else 1
     passes = texts + (_WEAKER if film.heard and film.guidance != 1 else 0)
-    work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard)
+    timed = bool(outline.settings.pipeline.get("expand_timesteps"))
+    work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard, times_tokens=timed)
     return work, flops.of_step(network, film.grid, rows, film.heard).times(film.steps * passes)
 
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from kino.memory import decode_bytes, step_bytes, tokens
@@ -25,6 +27,18 @@ def test_a_step_takes_what_its_widest_part_does() -> None:
     assert step_bytes(WAN, EXTENT, 2, 512, 4) == 4 * step_bytes(WAN, EXTENT, 1, 512, 2)
     square = {"patch_size": 2, "num_attention_heads": 2, "attention_head_dim": 8}
     assert step_bytes(square, Grid(1, 2, 2), 1, 0, 4) == 4 * (8 * 16 + 2 * 64)
+
+
+def test_times_of_tokens_take_as_many_modulations_of_each() -> None:
+    def more(itemsize: int, config: dict[str, object] = WAN, heard: int = 0) -> int:
+        bytes_of = partial(step_bytes, config, EXTENT, 2, 512, itemsize, heard)
+        return bytes_of(times_tokens=True) - bytes_of()
+
+    assert more(4) == 2 * 32_760 * 1536 * 4 * 13
+    assert more(2) == 2 * 32_760 * 1536 * (6 * 2 + 6 * 4 + 2)
+    assert more(4, WAN | {"audio_num_attention_heads": 4, "audio_attention_head_dim": 8}, heard=50) == (
+        2 * 32_760 * 1536 * 4 * 23
+    )
 
 
 def test_decoding_takes_what_its_last_stage_does() -> None:

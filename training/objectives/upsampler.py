@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kino import flow
+from kino.limits import UPSAMPLER_STEPS
 from kino.models.upsampler import Upsampler, channelwise, enlarged
 from kino.presets import PRESETS
 from kino.registry import Registry
@@ -26,7 +27,6 @@ from training.objectives.tae import psnr
 from training.published import MODELS, open_tae
 from training.world.damage import damage
 
-VALIDATION_STEPS = 4
 LATEST = 0.95
 """Latest training time: that of the last of twenty equal steps."""
 
@@ -62,7 +62,7 @@ class UpsamplerObjective:
     """Flow matching between enlarged and sharp crops."""
 
     def __init__(self, settings: UpsamplerSettings, runs: Path) -> None:
-        self.settings = settings
+        self.settings, self.steps = settings, UPSAMPLER_STEPS[settings.preset]
         tae, space = open_tae(settings.preset, Registry(MODELS))
         self.crops = open_crops(settings.crops, tae, space, runs / "hd")
         self.held_out = open_crops(settings.held_out, tae, space, runs / "hd")
@@ -114,11 +114,14 @@ class UpsamplerObjective:
         return dict(zip(("loss", "enlarged"), errors, strict=True))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR in dB of held-out crops and, beside it, of the enlarged ones: shrunk alone, and by the first stage."""
+        """PSNR in dB of held-out crops and, beside it, of the enlarged ones: shrunk alone, and by the first stage.
+
+        In as many steps as the service takes when none are asked for.
+        """
         assert isinstance(model, Upsampler)
         figures: dict[str, float] = {}
         for name, (low, sharp) in self._held_out_pairs().items():
-            made = torch.cat([upsampled(model, part) for part in low.split(8)])
+            made = torch.cat([upsampled(model, part, self.steps) for part in low.split(8)])
             figures |= {f"{name}_psnr": psnr(made, sharp), f"{name}_enlarged_psnr": psnr(low, sharp)}
         return figures
 
@@ -126,7 +129,7 @@ class UpsamplerObjective:
         """Ten held-out crops of films: enlarged, upsampled, true."""
         assert isinstance(model, Upsampler)
         low, sharp = (part[:10] for part in self._held_out_pairs()["film"])
-        shown = torch.stack([part[:, :, 0] for part in (low, upsampled(model, low), sharp)])
+        shown = torch.stack([part[:, :, 0] for part in (low, upsampled(model, low, self.steps), sharp)])
         Image.fromarray(to_pixels(rearrange(shown, "r b c y x -> 1 c 1 (r y) (b x)"))[0, 0]).save(path)
 
     def _held_out_pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -152,7 +155,7 @@ def shrunk_and_enlarged(
     return to_pixels(enlarged(to_signed(low[None]), side, side))[0]
 
 
-def upsampled(model: Upsampler, low: Tensor, steps: int = VALIDATION_STEPS, noise: Tensor | None = None) -> Tensor:
+def upsampled(model: Upsampler, low: Tensor, steps: int, noise: Tensor | None = None) -> Tensor:
     """Crops [b 3 t y x] carried along the flow, whole, from the noise given or that of a fixed seed."""
     condition = model.encode(low.to(model.latent_mean.device))
     if noise is None:

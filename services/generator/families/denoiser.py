@@ -157,7 +157,13 @@ class Denoiser(ABC):
         batch = len(order.texts) if self.batches_texts else 1
         rows = sum(text.shape[1] for text in order.prompts[0].values())
         heard = order.sound[1] if order.sound else 0
-        return step_bytes(self.network.config, self.extent(order.grid), batch, rows, self.dtype.itemsize, heard)
+        extent, times_tokens = self.extent(order.grid), self.times_tokens(order)
+        config, itemsize = self.network.config, self.dtype.itemsize
+        return step_bytes(config, extent, batch, rows, itemsize, heard, times_tokens=times_tokens)
+
+    def times_tokens(self, order: Order) -> bool:
+        """Whether each token is told a time of its own."""
+        return False
 
     def picture_shape(self, grid: Grid) -> tuple[int, ...]:
         """Shape of the latents of the picture that a clip begins with."""

@@ -33,6 +33,9 @@ class Ltx(Denoiser):
     def begin(self, noise: Tensor, order: Order) -> Tensor:
         return self.kept(noise, order)
 
+    def times_tokens(self, order: Order) -> bool:
+        return order.picture is not None
+
     def kept(self, latents: Tensor, order: Order) -> Tensor:
         """The picture stays what it is."""
         return latents if order.picture is None else torch.cat([order.picture, latents[:, :, 1:]], dim=2)

@@ -44,6 +44,9 @@ class Ltx2(Denoiser):
     def begin(self, noise: Tensor, order: Order) -> Tensor:
         return self.kept(noise, order)
 
+    def times_tokens(self, order: Order) -> bool:
+        return order.picture is not None
+
     def kept(self, latents: Tensor, order: Order) -> Tensor:
         """The picture stays what it is."""
         if order.picture is None:

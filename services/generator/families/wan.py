@@ -22,7 +22,10 @@ class Wan(Denoiser):
         ratio = parts.settings.pipeline.get("boundary_ratio")
         # The second expert takes over below this time.
         self.boundary = 0.0 if ratio is None else ratio * parts.scheduler().config.num_train_timesteps
-        self.times_tokens = bool(parts.settings.pipeline.get("expand_timesteps"))
+        self.expands = bool(parts.settings.pipeline.get("expand_timesteps"))
+
+    def times_tokens(self, order: Order) -> bool:
+        return self.expands
 
     @property
     def networks(self) -> dict[str, Any]:
@@ -30,11 +33,11 @@ class Wan(Denoiser):
 
     @property
     def reads_picture(self) -> PictureReading:
-        return PictureReading(clip=not self.times_tokens)
+        return PictureReading(clip=not self.expands)
 
     def finish(self, latents: Tensor, order: Order) -> Tensor:
         """Where tokens have times, nobody has touched the picture's; elsewhere the latents are all of the network's."""
-        return self._shown(latents, order) if self.times_tokens else latents
+        return self._shown(latents, order) if self.expands else latents
 
     def predictor(self, order: Order) -> Predict:
         texts = [self.rows(side, "umt5")[0] for side in order.sides]
@@ -43,11 +46,11 @@ class Wan(Denoiser):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             network = self.network if self.expert is None or t >= self.boundary else self.expert
-            shown = self._shown(x_t, order) if self.times_tokens else torch.cat([x_t, *beside], dim=1)
+            shown = self._shown(x_t, order) if self.expands else torch.cat([x_t, *beside], dim=1)
             said: list[Tensor] = [
                 network(
                     hidden_states=shown.to(self.dtype),
-                    timestep=self._times(t, order) if self.times_tokens else t.expand(len(x_t)),
+                    timestep=self._times(t, order) if self.expands else t.expand(len(x_t)),
                     encoder_hidden_states=text,
                     encoder_hidden_states_image=seen,
                     return_dict=False,
@@ -60,7 +63,7 @@ class Wan(Denoiser):
 
     def _beside(self, order: Order) -> list[Tensor]:
         """What the network reads beside latents: which frames are given, and the latents of those."""
-        if order.picture is None or self.times_tokens:
+        if order.picture is None or self.expands:
             return []
         grid = order.grid
         given = torch.zeros(len(order.picture), self.clips.temporal, grid.t, grid.h, grid.w, device=self.device)

@@ -1,6 +1,8 @@
 """The engine of published transformers, and the numbers that published weights come in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,18 @@ import torch
 from kino.denoising import Rows
 from kino.families import DIT, FAMILIES, TOWERS
 from kino.importing import import_pipeline
+from kino.memory import step_bytes
 from kino.registry import Registry
+from kino.shapes import Grid
 from services.encoder.families.table import TEXTS
 from services.encoder.published import PublishedEncoder
 from services.generator.engine import Task
+from services.generator.families.denoiser import Order
 from services.generator.families.table import DENOISERS
 from services.generator.published import PublishedEngine
 from tests import picture_pipelines, pipelines
 from tests.pipelines import NEGATIVE, PROMPT
+from tests.sound_pipelines import ltx2
 
 SIZES = {
     "wan": (9, 32, 64), "ltx": (9, 32, 64), "hunyuan": (9, 16, 32), "hunyuan15": (5, 32, 32), "cogvideox": (9, 32, 48),
@@ -147,3 +153,23 @@ def test_a_picture_that_the_model_begins_with_is_asked_for(tmp_path: Path) -> No
     reason = r"latents is float32 \[16, 1, 4, 8\], must be float32 \[16, 3, 4, 8\]"
     with pytest.raises(ValueError, match=reason):
         engine.generate(task(rows, rows, SIZES["wan"], picture=alone))
+
+
+@pytest.mark.parametrize(
+    ("build", "plainly", "with_picture"),
+    [(pipelines.wan, False, False), (pipelines.wan_5b, True, True), (pipelines.ltx, False, True), (ltx2, False, True)],
+)
+def test_times_of_tokens_are_counted_where_the_network_is_told_them(
+    build: Callable[[], Any], plainly: bool, with_picture: bool, tmp_path: Path
+) -> None:
+    encoder, engine = engines(pipelines.save(build, tmp_path / "pipeline"), tmp_path / "models", "")
+    denoiser, text = engine.denoiser, {name: torch.from_numpy(rows)[None] for name, rows in encoder.encode("a").items()}
+    order = Order([text], [], 1.0, Grid(2, 4, 8), 24.0, sound=(2, 8, 2) if build is ltx2 else ())
+    of_picture = replace(order, picture=torch.zeros(1, *denoiser.picture_shape(order.grid)))
+    for given, counted in ((order, plainly), (of_picture, with_picture)):
+        heard = given.sound[1] if given.sound else 0
+        rows = sum(part.shape[1] for part in text.values())
+        extent = denoiser.extent(given.grid)
+        bytes_of = partial(step_bytes, denoiser.network.config, extent, 1, rows, 4, heard)
+        assert bytes_of(times_tokens=True) > bytes_of()
+        assert denoiser.needed_bytes(given) == bytes_of(times_tokens=counted)
