@@ -101,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         help="requests of one shape that the generator computes at once (1)",
     )
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
+    add(
+        "--store-patience-seconds",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="how long to wait for a bucket that is not there yet, before giving up (%(default)s)",
+    )
     add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
     add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
@@ -128,6 +135,8 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         raise ValueError(f"--reload-seconds is {given.reload_seconds}, must be at least 0")
     if not (math.isfinite(given.patience_seconds) and given.patience_seconds >= 0):
         raise ValueError(f"--patience-seconds is {given.patience_seconds}, must be at least 0")
+    if not (math.isfinite(given.store_patience_seconds) and given.store_patience_seconds >= 0):
+        raise ValueError(f"--store-patience-seconds is {given.store_patience_seconds}, must be at least 0")
     if given.metrics_port is not None:
         _port(str(given.metrics_port), "--metrics-port")
     ports, data = _ports(given.names, given.port), given.data.resolve()
@@ -142,6 +151,7 @@ def _plan(given: argparse.Namespace) -> host.Plan:
         runtime=given.runtime,
         tiled=given.tiled,
         execution=Execution(given.weights, given.offload, given.compile, given.cache, given.batch),
+        store_patience_seconds=given.store_patience_seconds,
         queue=given.queue,
         adapter_mib=given.adapter_mib,
         peers=peers,

@@ -10,6 +10,9 @@ The host opens the port, awaits `start`, turns health to SERVING, and on SIGTERM
 finish and awaits `stop`. Until `start` has returned, the host answers calls with UNAVAILABLE.
 """
 
+import asyncio
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,11 +22,15 @@ from typing import Any, Protocol, runtime_checkable
 import grpc
 
 from kino.execution import Execution
+from kino.store import BucketMissingError, Store, StoreUnavailableError, open_store
 
 NAMES = ("rewriter", "encoder", "generator", "tae", "audio", "editor", "personalizer", "upsampler", "graph")
 
 RUNTIMES = ("auto", "torch", "onnx")
 """What networks can be told to compute by; "auto" is the faster one of the others, see `kino.exported`."""
+
+_PAUSE_SECONDS = 1.0
+_log = logging.getLogger("kino.service")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class ServiceConfig:
         runtime: by what the rewriter, the text towers and the TAE's decoder compute, one of `RUNTIMES`.
         execution: how published text encoders and transformers compute.
         tiled: whether published autoencoders compute pictures in tiles.
+        store_patience_seconds: how long a bucket that is not there or does not answer is waited for at the start.
         queue: calls that may wait for the device before further ones are refused, at least 0.
         adapter_mib: the generator alone: most memory of adapters that are kept for further requests, in MiB.
         peers: the graph alone: address of each service it calls, by name.
@@ -58,6 +66,7 @@ class ServiceConfig:
     runtime: str = "auto"
     execution: Execution = field(default_factory=Execution)
     tiled: bool = False
+    store_patience_seconds: float = 0.0
     queue: int = 16
     adapter_mib: int = 2048
     peers: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +76,23 @@ class ServiceConfig:
     endpoint: str = ""
     endpoint_model: str = ""
     endpoint_seconds: float = 20.0
+
+    async def open_store(self) -> Store:
+        """Open the artifact store; in a cluster its bucket may come a moment after the services that use it.
+
+        Raises:
+            ValueError: the URL is wrong.
+            StoreError: the store cannot be used, and no patience helps, or none is left.
+        """
+        until = time.monotonic() + self.store_patience_seconds
+        while True:
+            try:
+                return await asyncio.to_thread(open_store, self.store)
+            except (BucketMissingError, StoreUnavailableError) as error:
+                if time.monotonic() > until:
+                    raise
+                _log.warning("waiting for the store", extra={"error": str(error)})
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
 @runtime_checkable

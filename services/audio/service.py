@@ -23,7 +23,7 @@ from kino.registry import Registry
 from kino.remote import Remote
 from kino.shapes import SAMPLE_RATE, audio_samples
 from kino.sound import WAV, read_sound, write_sound
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1.audio_pb2 import (
     AudioServiceDecodeRequest,
     AudioServiceDecodeResponse,
@@ -70,7 +70,7 @@ class AudioServicer(AudioServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         registry = Registry(config.models)
         self.engine = await asyncio.to_thread(
             open_engine, config.preset, config.version, registry, config.device, config.runtime

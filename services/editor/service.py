@@ -12,7 +12,7 @@ from kino.instructions import understand
 from kino.limits import EDITS, editor_limits
 from kino.presets import PRESETS
 from kino.registry import Registry
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1.editor_pb2 import (
     EditorServiceDescribeRequest,
     EditorServiceDescribeResponse,
@@ -56,7 +56,7 @@ class EditorServicer(EditorServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         registry = Registry(config.models)
         self.engine = await asyncio.to_thread(EditorEngine, config.preset, config.version, registry, config.device)
 

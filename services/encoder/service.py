@@ -13,7 +13,7 @@ from kino.media import PICTURES, Frames
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1 import encoder_pb2, encoder_pb2_grpc
 from kino.v1.info_pb2 import TextSpace
 from kino.wire import encode
@@ -44,7 +44,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def start(self) -> None:
         """Load the towers and open the store."""
         config, registry = self.config, Registry(self.config.models)
-        self._store = await asyncio.to_thread(open_store, config.store)
+        self._store = await config.open_store()
         self._engine = await asyncio.to_thread(
             open_engine, config.preset, config.version, registry, config.device, config.runtime, config.execution
         )

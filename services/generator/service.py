@@ -14,7 +14,7 @@ from kino.errors import FailedPreconditionError
 from kino.limits import limits_of
 from kino.presets import PRESETS
 from kino.registry import Registry
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1.generator_pb2 import (
     Checkpoint,
     GenerateRequest,
@@ -56,7 +56,7 @@ class GeneratorServicer(GeneratorServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         self.registry = Registry(config.models)
         self.engine = await asyncio.to_thread(
             open_engine,

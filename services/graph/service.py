@@ -9,7 +9,7 @@ from typing import Any
 from kino import validate
 from kino.errors import InvalidArgumentError, KinoError
 from kino.remote import Remote
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1 import graph_pb2, graph_pb2_grpc
 from kino.v1.graph_pb2_grpc import add_GraphServiceServicer_to_server as add_to_server
 from services.graph import adapters, artifacts, orders
@@ -70,7 +70,7 @@ class GraphService(graph_pb2_grpc.GraphServiceServicer):
         Raises:
             OSError: the store's folder or the ledger's file cannot be made.
         """
-        self._store = await asyncio.to_thread(open_store, self._config.store)
+        self._store = await self._config.open_store()
         self._ledger = await Ledger.open(self._config.ledger)
         self._parts = GrpcParts(self._config.peers, self._retry)
         self._engine = Engine(self._parts, self._store)

@@ -17,7 +17,7 @@ from kino.media import PICTURES, Frames
 from kino.presets import IDENTITY, PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1.encoder_pb2 import Embedding
 from kino.v1.generator_pb2 import Checkpoint
 from kino.v1.info_pb2 import Info
@@ -60,7 +60,7 @@ class PersonalizerServicer(PersonalizerServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         registry = Registry(config.models)
         self.engine = await asyncio.to_thread(
             PersonalizerEngine, config.preset, config.version, registry, config.device

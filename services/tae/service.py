@@ -20,7 +20,7 @@ from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
 from kino.shapes import Clips
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.v1.info_pb2 import Info
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING, Progress
 from kino.v1.tae_pb2 import (
@@ -64,7 +64,7 @@ class TaeServicer(TaeServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         self.engine = await asyncio.to_thread(
             open_engine,
             config.preset,

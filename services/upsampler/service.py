@@ -17,7 +17,7 @@ from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.remote import Remote
 from kino.shapes import Size
-from kino.store import Store, open_store
+from kino.store import Store
 from kino.upsampling import Piece
 from kino.v1.info_pb2 import Info
 from kino.v1.info_pb2 import Size as WireSize
@@ -56,7 +56,7 @@ class UpsamplerServicer(UpsamplerServiceServicer):
     async def start(self) -> None:
         """Open the store and load the weights."""
         config = self.config
-        self.store = await asyncio.to_thread(open_store, config.store)
+        self.store = await config.open_store()
         registry = Registry(config.models)
         self.engine = await asyncio.to_thread(UpsamplerEngine, config.preset, config.version, registry, config.device)
 

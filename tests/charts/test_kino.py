@@ -16,7 +16,7 @@ def test_every_service_has_its_own_pods_and_name(chart: Chart) -> None:
     assert {name for kind, name in found if kind == "Service"} == {"demo-kino", *own}
     assert pod(found, "tae")["containers"][0]["image"] == f"kino-tae:{TAG}"
     assert pod(found, "tae")["containers"][0]["args"] == [
-        *("tae=7000", "--host=0.0.0.0", "--preset=nano", f"--store={URL}"),
+        *("tae=7000", "--host=0.0.0.0", "--preset=nano", f"--store={URL}", "--store-patience-seconds=120"),
         *("--reload-seconds=30", "--queue=16", "--drain-seconds=60", "--metrics-port=9090"),
     ]
     args = pod(found, "graph")["containers"][0]["args"]

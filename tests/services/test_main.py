@@ -31,6 +31,7 @@ def keep_logging() -> Iterator[None]:
         (["rewriter", "encoder", "--port", "65535"], "port of --port is '65536'"),
         (["tae", "--metrics-port", "-1"], "port of --metrics-port is '-1'"),
         (["tae", "--queue", "-1"], "--queue is -1"),
+        (["tae", "--store-patience-seconds", "-1"], "--store-patience-seconds is -1"),
         (["generator", "--batch", "0"], "--batch is 0, must be from 1 to 64"),
         (["generator", "--batch", "4", "--cache", "0.1"], "--batch is 4, must be 1 with a cache"),
         (["graph", "--patience-seconds", "-1"], "--patience-seconds is -1.0, must be at least 0"),
