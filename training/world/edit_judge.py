@@ -8,7 +8,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import inf, log10
+from math import log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from training.world.verdict import Rate, Verdict
 Frames = NDArray[np.uint8]
 _PATCHES = 12
 """Short side, in patches, of the frames on which styles are told apart."""
+
+ROUNDED = 1 / 12
+"""Mean squared error that rounding to whole grey levels leaves: what did not change at all is kept as well as that."""
 
 _HALO = 4
 """Pixels around the first object of which the second is not read."""
@@ -187,9 +190,9 @@ def rates(outcomes: list[Outcome]) -> dict[str, Rate]:
 
 
 def psnrs(outcomes: list[Outcome]) -> list[float]:
-    """PSNR in dB of what each edit should keep; infinite where nothing changed at all."""
+    """PSNR in dB of what each edit should keep, at most what rounding to eight bits leaves, where nothing changed."""
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    return [10 * log10(255**2 / error) if error > 0 else inf for error in errors]
+    return [10 * log10(255**2 / max(error, ROUNDED)) for error in errors]
 
 
 def _figures(outcomes: list[Outcome]) -> dict[str, object]:
@@ -199,7 +202,7 @@ def _figures(outcomes: list[Outcome]) -> dict[str, object]:
         figures[name] = {"rate": rate.value, "low": low, "high": high, "count": rate.count}
     decibels = psnrs(outcomes)
     if decibels:
-        figures["kept_decibels"] = float(np.mean(decibels)) if np.isfinite(decibels).all() else "unchanged"
+        figures["kept_decibels"] = float(np.mean(decibels))
     return figures
 
 

@@ -111,6 +111,8 @@ def test_a_tally_counts_by_kind() -> None:
     assert figures["all"]["motion"]["count"] == 2  # type: ignore[index]
     assert "kept_decibels" not in figures["remove"]
     assert "add       kept    35.00 dB, worst 30.00" in str(counted)
+    counted.add(Outcome("add", False, True, False, 0.0))  # which keeps as much as whole grey levels can tell apart
+    assert counted.as_dict()["add"]["kept_decibels"] == pytest.approx((35.0 * 2 + 58.92) / 3, abs=0.01)
 
 
 def test_a_style_is_done_while_the_colour_stays(source: np.ndarray) -> None:
