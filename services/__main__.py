@@ -62,10 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("names", nargs="+", metavar="NAME[=PORT]", help=f"{', '.join(NAMES)}; or local for all of them")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add(
-        "--port",
-        type=int,
-        default=0,
-        help="port of the first service; the others follow it. 0: any free ones (%(default)s)",
+        "--port", type=int, default=0, help="of the first service; the others follow it. 0: any free ones (%(default)s)"
     )
     add("--preset", default="mini", help="row of kino.presets (%(default)s)")
     add(
@@ -101,13 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="requests of one shape that the generator computes at once (1)",
     )
     add("--queue", type=int, default=16, help="calls that may wait for the device (%(default)s)")
-    add(
-        "--store-patience-seconds",
-        type=float,
-        default=0.0,
-        metavar="N",
-        help="how long to wait for a bucket that is not there yet, before giving up (%(default)s)",
-    )
+    add("--store-patience-seconds", type=float, default=0.0, help="how long to wait for a bucket at the start (none)")
     add("--adapter-mib", type=int, default=2048, metavar="N", help="memory of the generator's adapters (%(default)s)")
     add("--reload-seconds", type=float, default=0.0, help="how often to look for a moved alias; 0: never (%(default)s)")
     add("--metrics-port", type=int, help="Prometheus metrics over HTTP; 0: any free port (none)")
