@@ -50,7 +50,8 @@ def test_a_network_of_half_precision_is_in_memory_once(stored: torch.dtype, tmp_
     )
     assert ended.returncode == 0, ended.stderr
     peak = int(ended.stdout)
-    assert 0.8 * num_bytes < peak < 1.5 * num_bytes  # twice as much and more where it is read in float32
+    # twice as much and more where it is read in float32; less where it takes what imports have let go of
+    assert 0.5 * num_bytes < peak < 1.5 * num_bytes
 
 
 def test_a_network_is_of_the_librarys_class_and_of_the_type_that_is_asked_for(tmp_path: Path) -> None:
