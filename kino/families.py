@@ -180,6 +180,7 @@ FAMILIES: dict[str, Family] = {
         read=("boundary_ratio", "expand_timesteps"),
         batches_texts=False,
         unites="expand_timesteps",
+        times_tokens="expand_timesteps",
     ),
     "ltx": Family(
         dict.fromkeys(("LTXPipeline", "LTXImageToVideoPipeline"), (TEXT_TO_VIDEO, IMAGE_TO_VIDEO)),

@@ -72,6 +72,7 @@ class Family:
         sound: the latents of the sound of its videos, from the settings of its parts; None where they come without.
         batches_texts: whether the prompt and what guidance moves away from go through the transformer at once.
         unites: setting of the pipeline under which it can do whatever any of the classes can.
+        times_tokens: setting of the pipeline under which its transformer is told a time for each token of any clip.
     """
 
     pipelines: Mapping[str, tuple[str, ...]]
@@ -82,6 +83,7 @@ class Family:
     optional: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     unites: str = ""
+    times_tokens: str = ""
     sound: Callable[[Configs], SoundLatents] | None = None
     batches_texts: bool = True
 

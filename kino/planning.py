@@ -131,13 +131,13 @@ def weights_bytes(network: nn.Module, dtype: torch.dtype, weights: str = "") -> 
 
 def _generator(outline: Outline, film: Film, dtype: torch.dtype) -> tuple[int, Flops]:
     """Bytes of a step, and operations of all steps."""
-    network = outline.networks["transformer"]
+    network, family = outline.networks["transformer"], FAMILIES[outline.family]
     rows = sum(rows for rows, _ in outline.settings.texts.values())
     embeds = bool(network.config.get("guidance_embeds")) or film.guidance == 1
     texts = 1 if embeds else _TEXTS
-    batch = texts if FAMILIES[outline.family].batches_texts else 1
+    batch = texts if family.batches_texts else 1
     passes = texts + (_WEAKER if film.heard and film.guidance != 1 else 0)
-    timed = bool(outline.settings.pipeline.get("expand_timesteps"))
+    timed = bool(outline.settings.pipeline.get(family.times_tokens))
     work = step_bytes(network.config, film.grid, batch, rows, dtype.itemsize, film.heard, times_tokens=timed)
     return work, flops.of_step(network, film.grid, rows, film.heard).times(film.steps * passes)
 

@@ -11,7 +11,7 @@ from kino import adopted
 from tests import folders
 
 WATCHED = """
-import re, sys, threading
+import ctypes, gc, re, sys, threading
 from pathlib import Path
 import torch
 from kino import adopted
@@ -25,6 +25,8 @@ def watch():
         defaults.add(torch.get_default_dtype())
 
 adopted.read_network(Path(sys.argv[1]), "T5EncoderModel", "bfloat16", ("decoder.", "lm_head."))  # with all it imports
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # what those have let go of is no part of what comes
 sizes, defaults, done = [], set(), threading.Event()
 before, watcher = held(), threading.Thread(target=watch, daemon=True)
 watcher.start()
@@ -50,8 +52,7 @@ def test_a_network_of_half_precision_is_in_memory_once(stored: torch.dtype, tmp_
     )
     assert ended.returncode == 0, ended.stderr
     peak = int(ended.stdout)
-    # twice as much and more where it is read in float32; less where it takes what imports have let go of
-    assert 0.5 * num_bytes < peak < 1.5 * num_bytes
+    assert 0.8 * num_bytes < peak < 1.5 * num_bytes  # twice as much and more where it is read in float32
 
 
 def test_a_network_is_of_the_librarys_class_and_of_the_type_that_is_asked_for(tmp_path: Path) -> None:

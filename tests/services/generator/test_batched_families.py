@@ -21,9 +21,6 @@ PROMPTS = (PROMPT, "two dogs", "a long text of a fish that swims along a river a
 NEAR = 1e-4
 """Most that a number of a clip may change by what shares its batch, in float32; latents spread about 1."""
 
-COVERED = ("ltx2", "ltx2 from 2.3 on", "ltx2 of a picture")
-"""Deep networks whose every way of sharing a batch is one of "ltx2 of a picture from 2.3 on" too."""
-
 
 def model(case: Case, folder: Path) -> tuple[PublishedEngine, list[Task]]:
     """The engine of a case, and tasks whose texts, pictures and seeds all differ."""
@@ -73,7 +70,7 @@ def assert_near(made: State, expected: State) -> None:
         assert exact.std() > 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in COVERED])
+@pytest.mark.parametrize("name", CASES)
 def test_clips_of_one_batch_are_near_to_each_alone_and_go_on_alone(name: str, tmp_path: Path) -> None:
     engine, tasks = model(CASES[name], tmp_path)
     with calls(engine) as apart:
