@@ -14,23 +14,11 @@ from kino.manifest import Parent
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint
 from training.objectives import wishes
+from training.published import prefix_of, version_of
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.world import scene
 
-PREFIXES = {
-    "tae": "",
-    "dit": "dit.",
-    "editor": "",
-    "rewriter": "",
-    "codec": "",
-    "vision": "vision.",
-    "audio": "audio.",
-    "upsampler": "",
-    "identity": "identity.",
-    "personalizer": "personalizer.",
-}
-"""Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 _WISHES = Path(wishes.__file__).with_suffix(".toml")
 _WORLD = {
     "objects": scene.OBJECTS,
@@ -63,7 +51,7 @@ def data_digest(recipe: Recipe) -> str:
 
 def published_state(recipe: Recipe, runs: Path) -> dict[str, Tensor]:
     """Averaged weights of a run's component; the parts that only training needs are left out."""
-    prefix = PREFIXES.get(recipe.component, "tower.")
+    prefix = prefix_of(recipe.component)
     state: dict[str, Tensor] = checkpoint.load(runs / recipe.name)["average"]
     return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}
 
@@ -73,13 +61,17 @@ def parent_of(recipe: Recipe, runs: Path, registry: Registry) -> Parent:
     start = RECIPES.get(recipe.start)
     if start is None:
         return Parent()
+    if not (runs / start.name / checkpoint.FILE_NAME).exists():
+        version = version_of(start.name, registry)
+        assert version is not None, f"{recipe.name} was trained without {start.name}"
+        return Parent(start.component, version.version, start.name, version.digests[WEIGHTS_FILE])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / WEIGHTS_FILE
         weights.save_state(path, published_state(start, runs), start.storage)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    found = (registry.resolve(start.component, version) for version in registry.versions(start.component))
-    version = next((manifest.version for manifest in found if manifest.digests.get(WEIGHTS_FILE) == digest), "")
-    return Parent(start.component, version, start.name, digest)
+    versions = registry.manifests(start.component)
+    name = next((manifest.version for manifest in versions if manifest.digests.get(WEIGHTS_FILE) == digest), "")
+    return Parent(start.component, name, start.name, digest)
 
 
 def _is_data(name: str) -> bool:

@@ -5,6 +5,7 @@ other; else those that the preset's name stands for.
 """
 
 import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,56 @@ from kino.presets import PRESETS
 from kino.prompts import encode_prompts, open_tokenizer
 from kino.registry import Registry, models_folder
 from kino.tokens import Tokenizer
+from training import checkpoint
 
 MODELS = models_folder()
 """Registry of the versions shipped with the code, or the one that $KINO_MODELS names."""
 PARTS = "KINO_PARTS"
 """Variable with the version that a plan publishes, and whose parts its later stages stand on."""
+_PREFIXES = {
+    "tae": "",
+    "dit": "dit.",
+    "editor": "",
+    "rewriter": "",
+    "codec": "",
+    "vision": "vision.",
+    "audio": "audio.",
+    "upsampler": "",
+    "identity": "identity.",
+    "personalizer": "personalizer.",
+}
+"""Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
 TOKENIZER_FILE = "tokenizer.json"
 GRAMMAR_FILE = "grammar.json"
+
+
+def prefix_of(component: str) -> str:
+    """Beginning of the names of a component's tensors in what its recipe trains."""
+    return _PREFIXES.get(component, "tower.")
+
+
+def averaged(recipe: str, runs: Path, registry: Registry) -> dict[str, Tensor]:
+    """Averaged weights of a run: of its checkpoint on this machine, else of the newest version it was published as.
+
+    A version is rounded, and lacks what only training needs.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if (runs / recipe / checkpoint.FILE_NAME).exists():
+        state: dict[str, Tensor] = checkpoint.load(runs / recipe)["average"]
+        return state
+    found = version_of(recipe, registry)
+    if found is None:
+        raise FileNotFoundError(f"{recipe} has no checkpoint in {runs} and no published version")
+    prefix = prefix_of(found.component)
+    return {prefix + name: tensor for name, tensor in weights.load_state(found, registry).items()}
+
+
+def version_of(recipe: str, registry: Registry) -> Manifest | None:
+    """The newest version that a run was published as."""
+    made = [row for name in registry.components() for row in registry.manifests(name) if row.recipe == recipe]
+    return max(made, key=lambda manifest: manifest.created, default=None)
 
 
 def part(component: str, version: str, registry: Registry) -> Manifest:

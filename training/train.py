@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from kino.registry import Registry
 from kino.store import StoreError
 from training import checkpoint
 from training.objective import Objective
 from training.optim import Muon, rate, split_parameters, update_average
 from training.plots import plot_metrics
+from training.published import MODELS, version_of
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.run_store import RunStore
@@ -207,7 +209,7 @@ def _open_earlier(recipe: Recipe, runs: Path, kept: RunStore | None) -> None:
     """Bring what earlier stages have left in the store: latents, and the weights to begin with.
 
     Raises:
-        ValueError: the stage that the recipe goes on from has no checkpoint.
+        ValueError: the stage that the recipe goes on from has no checkpoint and no published version.
     """
     if kept is not None:
         kept.fetch_latents(runs / "latents")
@@ -216,10 +218,13 @@ def _open_earlier(recipe: Recipe, runs: Path, kept: RunStore | None) -> None:
         return
     earlier = RunStore(kept.url, recipe.start) if kept is not None else None
     found = earlier.latest() if earlier is not None else ""
-    if earlier is None or not found:
+    if earlier is not None and found:
+        start.mkdir(parents=True, exist_ok=True)
+        earlier.fetch(found, start, figures=False)
+    elif version := version_of(recipe.start, Registry(MODELS)):
+        logger.info("%s goes on from %s/%s", recipe.name, version.component, version.version)
+    else:
         raise ValueError(f"{recipe.name} goes on from {recipe.start}, which has no checkpoint yet: train that first")
-    start.mkdir(parents=True, exist_ok=True)
-    earlier.fetch(found, start, figures=False)
 
 
 def main() -> None:

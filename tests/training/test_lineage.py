@@ -11,6 +11,7 @@ from training import checkpoint, lineage
 from training.lineage import data_digest, parent_of, published_state
 from training.objectives.dit import DitSettings
 from training.people import PeopleSet
+from training.published import averaged
 from training.recipes import RECIPES
 
 TUNED = RECIPES["dit_mini_tuned"]
@@ -67,6 +68,23 @@ def runs(tmp_path: Path) -> Path:
 
 def test_what_only_training_needs_is_not_published(runs: Path) -> None:
     assert list(published_state(RECIPES["dit_mini_pruned"], runs)) == ["patch_out.weight"]
+
+
+def test_a_stage_goes_on_from_what_is_published_where_the_run_is_not_there(runs: Path, tmp_path: Path) -> None:
+    registry, elsewhere = Registry(tmp_path / "models"), tmp_path / "elsewhere"
+    with pytest.raises(FileNotFoundError, match="dit_mini_pruned has no checkpoint in "):
+        averaged("dit_mini_pruned", elsewhere, registry)
+    for number in (1, 2):
+        weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": number * torch.eye(2)}, "bf16")
+        row = Manifest("dit", f"pruned-{number}", "mini", {}, recipe="dit_mini_pruned", created=f"2026-01-0{number}")
+        newest = registry.publish(row, {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
+    found = averaged("dit_mini_pruned", elsewhere, registry)
+    assert found.keys() == {"dit.patch_out.weight"}
+    assert torch.equal(found["dit.patch_out.weight"], 2 * torch.eye(2))
+    assert parent_of(TUNED, elsewhere, registry) == Parent(
+        "dit", "pruned-2", "dit_mini_pruned", newest.digests[WEIGHTS_FILE]
+    )
+    assert averaged("dit_mini_pruned", runs, registry).keys() == {"dit.patch_out.weight", "readout.weight"}
 
 
 def test_a_parent_is_named_by_its_weights_and_by_the_version_that_has_them(runs: Path, tmp_path: Path) -> None:

@@ -26,11 +26,10 @@ from kino.prompts import with_frame_rate
 from kino.registry import Registry
 from kino.shapes import PATCH_SIZE
 from kino.windows import merged
-from training import checkpoint
 from training.data import to_pixels
 from training.latents import Latents, LatentSet, open_latents
 from training.objective import Batch
-from training.published import MODELS, PromptEncoder, open_tae
+from training.published import MODELS, PromptEncoder, averaged, open_tae
 from training.world.captions import canonical, caption
 from training.world.scene import COLOURS, OBJECTS, Scene, facts
 
@@ -106,7 +105,7 @@ class DitObjective:
         config = PRESETS[settings.preset].dit
         self.model: nn.Module = AlignedDit(replace(config, layers=settings.layers or config.layers))
         if settings.start is not None:
-            state = checkpoint.load(runs / settings.start)["average"]
+            state = averaged(settings.start, runs, registry)
             self.model.load_state_dict(state if settings.pruned is None else without_block(state, settings.pruned))
 
     def batch(self, generator: torch.Generator) -> Batch:

@@ -19,13 +19,12 @@ from kino.models.dit import DiT
 from kino.presets import EDITOR_TASKS, PRESETS
 from kino.registry import Registry
 from kino.shapes import PATCH_SIZE, latent_frames
-from training import checkpoint
 from training.data import to_pixels
 from training.edit_pairs import PairSet
 from training.edit_sampling import EditSampling, sample_edits
 from training.edit_streams import Examples, Opener, Stream
 from training.objective import Batch
-from training.published import MODELS, PromptEncoder, open_tae
+from training.published import MODELS, PromptEncoder, averaged, open_tae
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class EditObjective:
         self.prompts = PromptEncoder(settings.preset, registry)
         editor = DiT(PRESETS[settings.preset].editor)
         if settings.start is not None:
-            start_from(editor, checkpoint.load(runs / settings.start)["average"])
+            start_from(editor, averaged(settings.start, runs, registry))
         self.model: nn.Module = editor
         opener = Opener(self.tae, space, self.prompts, editor, runs / "latents")
         self.held_out = opener.open(Stream("edit", settings.held_out))

@@ -24,13 +24,12 @@ from kino.presets import IDENTITY, PRESETS
 from kino.prompts import with_frame_rate
 from kino.registry import Registry
 from kino.shapes import PATCH_SIZE, Grid
-from training import checkpoint
 from training.data import to_pixels
 from training.latents import Latents, open_latents
 from training.objective import Batch
 from training.objectives.dit import patches
 from training.people import SIDE, PeopleSet, open_identity, open_portraits, open_stills, sample_people
-from training.published import MODELS, PromptEncoder, open_tae
+from training.published import MODELS, PromptEncoder, averaged, open_tae
 from training.world.people import face_share, identities, nameless, told
 from training.world.scene import HAIR_COLOURS, HAIR_CUTS, SKINS, Scene
 
@@ -125,7 +124,7 @@ class PersonalizerObjective:
         self.model: nn.Module = PersonalizerNet(config)
         self.layer = min(ALIGN_LAYER, config.layers - 1)
         if settings.start is not None:
-            start_from(self.model, checkpoint.load(runs / settings.start)["average"])
+            start_from(self.model, averaged(settings.start, runs, registry))
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Latents, sentences and references of random items; stills or clips, never both in one batch."""
