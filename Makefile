@@ -55,6 +55,7 @@ cluster-down: $(STAMP) ## end it, and remove all but its programs and images
 
 cluster-test: cluster-up ## [ONLY="install policy"]: run the tests that need the cluster, or some of their files
 	$(BIN)/python -m tests.cluster.images
+	$(if $(filter entrance,$(or $(ONLY),entrance)),$(BIN)/python -m tests.cluster.binaries traefik)
 	nsenter --net=/run/netns/kino-cluster $(BIN)/pytest -q -m cluster \
 		$(if $(ONLY),$(ONLY:%=tests/cluster/test_%.py),tests/cluster)
 

@@ -173,6 +173,17 @@ def test_helm_test_makes_a_film(chart: Chart) -> None:
     assert (container["command"][:2], container["args"]) == (["kino", "film"], ["--address", "demo-kino:7000"])
 
 
+def test_helm_test_makes_a_film_through_the_ingress_too(chart: Chart) -> None:
+    entrance = {"ingress": {"host": "films.example", "tlsSecret": "films-tls"}}
+    found = chart.render({"entrance": entrance}, "values-cpu.yaml")
+    direct, film = found["Pod", "demo-kino-film"]["spec"], found["Pod", "demo-kino-film-ingress"]["spec"]
+    container = film["containers"][0]
+    assert container["command"][3:] == direct["containers"][0]["command"]
+    assert container["args"] == ["--address", "https://films.example"]
+    authority = {"secretName": "films-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True}
+    assert {"name": "tls", "secret": authority} in film["volumes"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -229,6 +240,7 @@ def test_helm_test_makes_a_film(chart: Chart) -> None:
         ({"monitoring": {"traces": "collector:4317"}}, r"monitoring/traces.*does not match pattern"),
         ({"entrance": {"type": "Host"}}, r"entrance/type.*must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
         ({"entrance": {"ingress": {"host": "a.b"}}}, r"entrance.ingress.tlsSecret is empty, must name a secret"),
+        ({"entrance": {"route": {"listeners": "a"}}}, r"entrance/route.*additional properties 'listeners' not allowed"),
         ({"entrance": {"annotations": {"a": 1}}}, r"entrance/annotations/a.*want string"),
         ({"monitoring": {"interval": "often"}}, r"monitoring/interval.*does not match pattern"),
     ],

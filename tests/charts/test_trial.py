@@ -200,20 +200,25 @@ def _series(name: str, kind: str) -> list[str]:
 def test_clients_outside_have_an_entrance_of_every_kind(chart: Chart) -> None:
     found = chart.render({"entrance": {"type": "LoadBalancer", "annotations": {"pool": "films"}}}, "values-cpu.yaml")
     entrance = found["Service", "demo-kino"]
-    assert (entrance["spec"]["type"], entrance["metadata"]["annotations"]) == ("LoadBalancer", {"pool": "films"})
+    annotations = {"pool": "films", "traefik.ingress.kubernetes.io/service.serversscheme": "h2c"}
+    assert (entrance["spec"]["type"], entrance["metadata"]["annotations"]) == ("LoadBalancer", annotations)
+    assert entrance["spec"]["ports"][0]["appProtocol"] == "kubernetes.io/h2c"
     assert entrance["spec"]["selector"]["app.kubernetes.io/component"] == "graph"
     assert not [kind for kind, _ in found if kind in ("Ingress", "GRPCRoute")]
     ingress = {"host": "films.example", "className": "nginx", "tlsSecret": "films-tls"}
-    entrance = {"ingress": ingress, "route": {"gateway": "edge", "namespace": "net", "host": "films.example"}}
+    route = {"gateway": "edge", "namespace": "net", "listener": "tls", "host": "films.example"}
+    entrance = {"ingress": ingress, "route": route}
     found = chart.render({"entrance": entrance}, "values-cpu.yaml", apis=(*APIS, GRPC_ROUTE))
     made = found["Ingress", "demo-kino"]
     assert made["spec"]["tls"] == [{"hosts": ["films.example"], "secretName": "films-tls"}]
     assert made["metadata"]["annotations"]["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPC"
+    assert made["metadata"]["annotations"]["traefik.ingress.kubernetes.io/router.tls"] == "true"
     (rule,) = made["spec"]["rules"]
     backend = {"service": {"name": "demo-kino", "port": {"name": "grpc"}}}
     assert (rule["host"], rule["http"]["paths"][0]["backend"]) == ("films.example", backend)
     route = found["GRPCRoute", "demo-kino"]["spec"]
-    assert route["parentRefs"] == [{"name": "edge", "namespace": "net"}]
+    assert route["parentRefs"] == [{"name": "edge", "namespace": "net", "sectionName": "tls"}]
+    assert route["hostnames"] == ["films.example"]
     assert route["rules"] == [{"backendRefs": [{"name": "demo-kino", "port": 7000}]}]
 
 

@@ -72,6 +72,7 @@ BINARIES = {
     "pause": Binary(".", "v1", "pause"),
     "training-operator": Binary("github.com/kubeflow/training-operator/cmd/training-operator.v1", "v1.9.3"),
     "ray-operator": Binary("github.com/ray-project/kuberay/ray-operator", "v1.6.1", "kuberay"),
+    "traefik": Binary("github.com/traefik/traefik/v3/cmd/traefik", "v3.7.13", "traefik"),
 }
 
 

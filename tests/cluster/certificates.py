@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.cluster.place import API_ADDRESS, NODE, NODE_ADDRESS
+from tests.cluster.place import API_ADDRESS, ENTRANCE, NODE, NODE_ADDRESS
 
 MASTERS = "system:masters"
 API_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("kube-controller-manager", "system:kube-controller-manager", "", (), ()),
     ("kube-scheduler", "system:kube-scheduler", "", (), ()),
     ("kube-proxy", "system:kube-proxy", "", (), ()),
+    ("traefik", "traefik", "", (f"*.{ENTRANCE}",), ()),
 )
 CLIENTS = ("admin", "kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 

@@ -1,4 +1,4 @@
-"""The operators of Kubeflow's training jobs and of Ray, from the manifests of their own modules."""
+"""The operators of Kubeflow's training jobs and of Ray, and Traefik, which lets clients in, by manifests of modules."""
 
 import json
 import shutil
@@ -6,14 +6,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.binaries import BINARIES, cache
+from tests.cluster.binaries import BINARIES, MODULES, cache
 from tests.cluster.place import CONFIG, HOME, TAG
 from tests.cluster.tools import apply, kubectl
 
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator: its binary's name, the folder of manifests in its module, and what runs it in which namespace."""
+    """An operator: its binary's name, the folder of manifests in a module, and what runs it in which namespace."""
 
     name: str
     module: str
@@ -41,16 +41,22 @@ class Operator:
         kubectl("rollout", "status", *where, "--timeout=120s")
 
     def _kept(self, version: str) -> Path:
-        """The manifests of its module, kept beside the binaries."""
+        """The manifests of the module, kept beside the binaries."""
         kept = cache() / "manifests" / f"{self.name}-{version}"
         if not kept.exists():
-            command = ["go", "mod", "download", "-json", f"{self.module}@{version}"]
-            told = subprocess.run(command, capture_output=True, check=True)
+            told = subprocess.run(self._download(version), capture_output=True, check=True)
             folder = Path(json.loads(told.stdout)["Dir"]) / self.manifests
             shutil.copytree(folder, kept, copy_function=shutil.copyfile)
             for path in (kept, *(path for path in kept.rglob("*") if path.is_dir())):
                 path.chmod(0o755)  # Go keeps its own read-only
         return kept
+
+    def _download(self, version: str) -> list[str]:
+        """The command of Go that says where the module lies, as a module of ours pins it or at the binary's version."""
+        pinned = BINARIES[self.name].module
+        if pinned:
+            return ["go", "mod", "download", "-C", str(MODULES / pinned), "-json", self.module]
+        return ["go", "mod", "download", "-json", f"{self.module}@{version}"]
 
 
 OPERATORS = (
@@ -68,4 +74,11 @@ OPERATORS = (
         namespace="ray-system",
         deployment="kuberay-operator",
     ),
+)
+TRAEFIK = Operator(
+    "traefik",
+    module="sigs.k8s.io/gateway-api",
+    manifests="config/crd",
+    namespace="traefik",
+    deployment="traefik",
 )

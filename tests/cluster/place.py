@@ -19,6 +19,7 @@ POD_RANGE = "10.244.0.0/24"
 SERVICE_RANGE = "10.96.0.0/16"
 API_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
+ENTRANCE = "traefik.svc.cluster.local"  # the names of hosts that clients outside ask for end so
 KUBECONFIG = HOME / "pki" / "admin.kubeconfig"
 SOCKET = HOME / "run" / "containerd.sock"
 KEYS = {"AWS_ACCESS_KEY_ID": "kino-tests", "AWS_SECRET_ACCESS_KEY": "kino-tests-secret"}

@@ -38,8 +38,10 @@ PAUSE = Program("pause", "/pause")
 COREDNS = Program("coredns", "/coredns")
 TRAINING_OPERATOR = Program("training-operator", "/manager")
 RAY_OPERATOR = Program("ray-operator", "/manager", user="65532:65532")
+TRAEFIK = Program("traefik", "/traefik")
 MINIO = Program("minio", "/usr/bin/minio", known_as=yaml.safe_load(VALUES.read_text())["minio"]["image"])
 PROGRAMS = (PAUSE, COREDNS, TRAINING_OPERATOR, RAY_OPERATOR, MINIO)
+"""What every cluster has; Traefik comes with the tests of entrances, as it takes minutes to build."""
 
 
 def load(program: Program) -> None:
