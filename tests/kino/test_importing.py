@@ -114,7 +114,7 @@ def test_every_family_tells_its_clips_and_texts(name: str, tmp_path: Path, regis
         (picture_pipelines.hunyuan, ("image to video",), {"llava": (396, 16), "clip": (1, 16)}),
         *(
             (build, ("text to video", "image to video", "sound"), {"gemma": (1024, 16), "gemma-sound": (1024, 16)})
-            for build in (sound_pipelines.ltx2, sound_pipelines.ltx2_of_pictures)
+            for build in (sound_pipelines.shallow_ltx2, sound_pipelines.ltx2_of_pictures)
         ),
     ],
 )

@@ -83,8 +83,8 @@ CASES = {
     "ltx": Case(pipelines.ltx, 9, 32, 64, call=LTX, unpack=unpack_ltx),
     "ltx2": Case(sound_pipelines.ltx2, 9, 32, 64, call=LTX2 | SKIPPING, **HEARD),
     "ltx2 from 2.3 on": Case(sound_pipelines.ltx23, 9, 32, 64, call=LTX23, **HEARD),
-    "ltx2 that skips nothing": Case(partial(sound_pipelines.ltx2, perturbed_attn=False), 9, 32, 32, call=LTX2, **HEARD),
-    "ltx2 distilled": Case(sound_pipelines.ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD),
+    "ltx2 that skips nothing": Case(sound_pipelines.shallow_ltx2, 9, 32, 32, call=LTX2, **HEARD),
+    "ltx2 distilled": Case(sound_pipelines.shallow_ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD),
     "hunyuan": Case(pipelines.hunyuan, 9, 16, 32, call=PLAIN),
     "hunyuan as a picture": Case(pipelines.hunyuan, 1, 16, 32, call=PLAIN),
     "hunyuan15": Case(pipelines.hunyuan15, 5, 32, 32),
@@ -99,7 +99,7 @@ CASES = {
     "ltx2 of a picture": Case(sound_pipelines.ltx2, 9, 32, 64, call=LTX2 | SKIPPING, **HEARD_AND_SEEN),
     "ltx2 of a picture from 2.3 on": Case(sound_pipelines.ltx23, 9, 32, 64, call=LTX23, **HEARD_AND_SEEN),
     "ltx2 of a picture distilled": Case(
-        sound_pipelines.ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD_AND_SEEN
+        sound_pipelines.shallow_ltx2, 5, 32, 32, guidance=1.0, call=LTX2 | DISTILLED, **HEARD_AND_SEEN
     ),
     "hunyuan-i2v": Case(picture_pipelines.hunyuan, 9, 16, 32, call=PLAIN, begins="HunyuanVideoImageToVideoPipeline"),
     "cogvideox of a picture": Case(

@@ -28,7 +28,7 @@ LATENTS = np.random.default_rng(0).standard_normal((2, 13, 2), np.float32)  # 0.
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sound")
-    import_pipeline(pipelines.save(sound_pipelines.ltx2, root / "ltx2"), Registry(root / "models"), "tiny")
+    import_pipeline(pipelines.save(sound_pipelines.shallow_ltx2, root / "ltx2"), Registry(root / "models"), "tiny")
     return root / "models"
 
 

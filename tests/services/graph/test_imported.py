@@ -18,7 +18,7 @@ from tests.kino.clips import noise
 from tests.services.conftest import Serve, Served
 from tests.services.graph.test_sound import make
 
-SOUNDING = (sound_pipelines.ltx2, sound_pipelines.ltx2_of_pictures)
+SOUNDING = (sound_pipelines.shallow_ltx2, sound_pipelines.ltx2_of_pictures)
 SUCCEEDED = graph_pb2.GENERATION_STATE_SUCCEEDED
 
 
@@ -52,7 +52,7 @@ async def test_a_picture_becomes_a_film_of_the_size_that_is_asked_for(graph: Ser
     assert all(stage.cached for stage in again.stages)
 
 
-@pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)
+@pytest.mark.parametrize("graph", [sound_pipelines.shallow_ltx2], indirect=True)
 async def test_a_film_has_the_sound_that_its_generator_made_of_it(graph: Served) -> None:
     film = graph_pb2.TextToVideo(
         prompt="a red ball bounces", seconds=0.5, seed=3, verbatim=True, sampling=generator_pb2.Sampling(steps=2),
@@ -90,7 +90,7 @@ async def test_a_film_of_a_picture_too_has_the_sound_that_its_generator_made_of_
     assert sound.std() > 0.001
 
 
-@pytest.mark.parametrize("graph", [sound_pipelines.ltx2], indirect=True)
+@pytest.mark.parametrize("graph", [sound_pipelines.shallow_ltx2], indirect=True)
 async def test_a_decoder_of_sound_makes_none_of_words(graph: Served) -> None:
     with pytest.raises(
         FailedPreconditionError, match="the audio service has tiny, which decodes what its generator makes"
