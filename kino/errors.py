@@ -30,6 +30,7 @@ _NOBODY = re.compile(
     r"|.*errors resolving (?P<name>.+?): .*: (?P<unknown>[^:\]]+)\]?",
     re.DOTALL,
 )  # how gRPC says that no connection came about
+_A_PROXY = re.compile(r"Received http2 header with status: (\d+)")  # and that it was answered with no status of its own
 _FIELD_VALUE_BOUND = re.compile(
     r"([\w.\[\]]+) is (.+), must be (.+)", re.DOTALL
 )  # how the library words a `ValueError`
@@ -247,6 +248,9 @@ def _plain(details: str | None) -> str:
     if nobody:
         address, reason = unquote(nobody["address"] or nobody["name"]), nobody["refused"] or nobody["unknown"]
         return f"nobody answers at {address}: {reason[0].lower()}{reason[1:]}"
+    proxy = _A_PROXY.fullmatch(details or "")
+    if proxy:
+        return f"no kino answers at this address, but HTTP status {proxy[1]}: it may be of another host"
     return details or ""
 
 

@@ -140,7 +140,8 @@ def test_files_larger_than_a_message_pass(entrances: None, kino: Kino, tmp_path:
 def test_a_host_that_nothing_serves_is_told(entrances: None, tmp_path: Path) -> None:
     done = outside(tmp_path, "-m", "kino.cli", *FILM, "--json", "--address", f"https://{BY_NOTHING}")
     assert (done.returncode, done.stderr) == (4, "")
-    assert error(done) == {"code": "UNIMPLEMENTED", "message": "Received http2 header with status: 404"}
+    message = "no kino answers at this address, but HTTP status 404: it may be of another host"
+    assert error(done) == {"code": "UNIMPLEMENTED", "message": message}
 
 
 def test_a_host_that_clients_do_not_trust_is_told(entrances: None, tmp_path: Path) -> None:

@@ -101,3 +101,13 @@ def test_a_long_value_is_cut_so_that_the_status_fits_a_header(tmp_path: Path) ->
     status = errors.to_status(errors.InvalidArgumentError("prompt", "\x00" * 100_000, "short " * 1000))
     assert len(status.SerializeToString()) < 8000
     assert status.message.startswith(r"prompt is '\x00\x00")
+
+
+def test_a_proxy_that_answers_in_kinos_place_is_told_of() -> None:
+    nothing = grpc.aio.Metadata()
+    details = "Received http2 header with status: 404"
+    error = errors.from_rpc_error(
+        grpc.aio.AioRpcError(grpc.StatusCode.UNIMPLEMENTED, nothing, nothing, details=details)
+    )
+    assert error.code is grpc.StatusCode.UNIMPLEMENTED
+    assert str(error) == "no kino answers at this address, but HTTP status 404: it may be of another host"
