@@ -1,4 +1,4 @@
-"""How much memory a device has left, so that what cannot fit is refused before it begins."""
+"""What a device can do: how much memory it has left, so that what cannot fit is refused early; its arithmetic."""
 
 from pathlib import Path
 
@@ -25,6 +25,13 @@ def free_bytes(device: torch.device) -> int:
 def room(num_bytes: int, device: torch.device) -> int:
     """How many times the device has so many bytes left, at least 1."""
     return max(1, free_bytes(device) // max(1, num_bytes))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16; without them it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def reserve(num_bytes: int, device: torch.device, purpose: str) -> None:

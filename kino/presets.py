@@ -128,7 +128,7 @@ PRESETS: dict[str, Preset] = {
         t5=TowerConfig(259, 32, 1, 2, 64, 512, tokens="bytes"),
         audio=AudioConfig(32, 2, 2, 64, 8, text_width=32, video_width=16, max_latents=50),
         upsampler=UpsamplerConfig(
-            16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2
+            (8, 12, 16), 1, start_noise=0.03, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2
         ),
         video=VIDEO["nano"],
         sampler=SAMPLERS["nano"],
@@ -147,7 +147,7 @@ PRESETS: dict[str, Preset] = {
         vision=VisionConfig(48, (48, 96, 128), 128),
         t5=TowerConfig(512, 128, 2, 4, 256, 160),
         audio=AudioConfig(192, 6, 6, 768, 32, text_width=128, video_width=128, max_latents=100, video_kernel=9),
-        upsampler=UpsamplerConfig(192, 5, 576, start_noise=0.002),
+        upsampler=UpsamplerConfig((48, 96, 128)),
         video=VIDEO["mini"],
         sampler=SAMPLERS["mini"],
         sound=SOUND["mini"],

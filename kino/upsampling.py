@@ -13,12 +13,11 @@ from einops import rearrange
 from torch import Tensor
 
 from kino import flow
+from kino.devices import multiplies_bfloat16
 from kino.media import Frames
-from kino.models.upsampler import LATENT_CHANNELS, Upsampler, UpsamplerConfig, enlarged
+from kino.models.upsampler import COLOURS, FINEST, LATENT_CHANNELS, TOKEN, Upsampler, UpsamplerConfig, enlarged
 from kino.multidiffusion import Axis, Frame, Item, Predict, advance
 from kino.shapes import PATCH_SIZE, SPATIAL_COMPRESSION, Size
-
-TOKEN = SPATIAL_COMPRESSION * PATCH_SIZE
 
 
 class Piece(NamedTuple):
@@ -63,8 +62,8 @@ class Plan:
         height, width = self.latent_size
         window = self.time.spans[0].stop
         held = self.steps * (2 * window + self.time.overlap) + 4 * window
-        tokens = window * config.window_tokens**2
-        activations = tokens * (12 * PATCH_SIZE**2 * LATENT_CHANNELS + 4 * config.width + 2 * config.hidden)
+        pixels = window * (config.window_tokens * TOKEN) ** 2
+        activations = pixels * (12 * COLOURS + 8 * config.widths[0] // FINEST**2)
         return 4 * (held * LATENT_CHANNELS * height * width + activations)
 
 
@@ -113,9 +112,13 @@ def _started(network: Upsampler, frames: Iterator[Frames], plan: Plan, seed: int
 
 
 def _velocity(network: Upsampler, t: Tensor) -> Predict:
+    device = network.latent_mean.device
+    coarse = torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device))
+
     def predict(x_t: Tensor, condition: Tensor) -> Tensor:
-        now = t.to(x_t.device).expand(1)
-        return flow.velocity_to_data(x_t, network(x_t, now, condition), now)
+        now = t.to(device).expand(1)
+        with coarse:
+            return flow.velocity_to_data(x_t, network(x_t, now, condition), now)
 
     return predict
 

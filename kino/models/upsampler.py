@@ -7,8 +7,8 @@ Ours, with the reason:
 - Latents are the cosine transform of colours and 8 x 8 pixels, scaled: a frame-wise code of the paper's compression
   that loses nothing, where the TAE of `mini` keeps 21 dB of crops of full HD as clips and 33 dB as single frames, and
   interpolation 32 dB (measured; DCT latents as in DCTdiff, arXiv 2412.15032).
-- Blocks mix by depthwise convolutions, not attention (ConvNeXt, arXiv 2201.03545): what is missing depends on what
-  is near, and a small network learns that sooner.
+- The network is a U-Net of convolutions (arXiv 1505.04597) whose finest level is of 4 x 4 pixels, no transformer over
+  tokens of 16 x 16: what is missing is where an outline runs, to the pixel, and depends on what is near.
 - The network says the data, from which the velocity follows (`kino.flow`): patches are wider than the network, which
   cannot carry their noise but does carry their pictures (arXiv 2511.13720).
 - The flow starts at the enlarged video with a little noise, not at noise: it is most of the way, so few steps do
@@ -18,12 +18,13 @@ Ours, with the reason:
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import pi
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,11 +32,15 @@ from kino.shapes import PATCH_SIZE, SPATIAL_COMPRESSION
 
 COLOURS = 3
 LATENT_CHANNELS = COLOURS * SPATIAL_COMPRESSION**2
+FINEST = 4
+"""Side in pixels of what the finest level of the network holds at one place."""
 TIME_FEATURES = 64
+TIME_WIDTH = 128
 NEIGHBOURHOOD = 5
-"""Side of the square, in tokens, over which colours and contrast are averaged."""
-FAINTEST = 0.02
-"""Contrast in latent units below which a place counts as flat."""
+"""Side of the square, in tokens of 16 pixels, over which colours and contrast are averaged."""
+TOKEN = PATCH_SIZE * SPATIAL_COMPRESSION
+FAINTEST = 0.005
+"""Contrast in units of pixels, which reach from -1 to 1, below which a place counts as flat."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,16 @@ class UpsamplerConfig:
     """Sizes of an upsampler, and the windows it works in.
 
     Args:
-        kernel: extent of a block's convolution over space, in tokens of 16 pixels; odd.
+        widths: channels of each level, the finest first; each holds twice the side of the one before.
+        blocks: blocks of each level on the way down, and again on the way up.
         start_noise: deviation of the noise on the enlarged video that the flow starts from, in latent units.
         window_frames, overlap_frames: frames of a window, and how many it shares with the next one.
-        window_tokens, overlap_tokens: the same of the sides of a window.
+        window_tokens, overlap_tokens: the same of the sides of a window, in tokens of 16 pixels.
     """
 
-    width: int
-    layers: int
-    hidden: int
-    kernel: int = 5
-    start_noise: float = 0.03
+    widths: tuple[int, ...]
+    blocks: int = 2
+    start_noise: float = 0.002
     window_frames: int = 4
     overlap_frames: int = 1
     window_tokens: int = 48
@@ -69,18 +73,19 @@ class Upsampler(nn.Module):
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
         self.config = config
-        patch_values = PATCH_SIZE**2 * LATENT_CHANNELS
-        self.patch_in = nn.Linear(2 * patch_values + COLOURS, config.width)
-        self.time_in = nn.Sequential(nn.Linear(TIME_FEATURES, config.width), nn.SiLU())
-        self.modulation = nn.Linear(config.width, 3 * config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm_out = nn.LayerNorm(config.width)
-        self.patch_out = nn.Linear(config.width, patch_values)
+        widths, values = config.widths, COLOURS * FINEST**2
+        self.time_in = nn.Sequential(nn.Linear(TIME_FEATURES, TIME_WIDTH), nn.SiLU())
+        self.patch_in = Conv(2 * values + COLOURS, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(Level(width, config.blocks, depth > 0) for depth, width in enumerate(widths))
+        self.shrink = nn.ModuleList(Conv(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.grow = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
+        self.up = nn.ModuleList(Level(width, config.blocks, depth > 0) for depth, width in enumerate(widths[:-1]))
+        self.norm_out = nn.LayerNorm(widths[0])
+        self.patch_out = Conv(widths[0], values, 3, padding=1)
         self.register_buffer("latent_mean", torch.zeros(LATENT_CHANNELS))
         self.register_buffer("latent_scale", torch.ones(LATENT_CHANNELS))
-        for linear in (self.modulation, self.patch_out):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for part in self.patch_out.parameters():
+            nn.init.zeros_(part)
 
     def forward(
         self, x_t: Float[Tensor, "b c t h w"], t: Float[Tensor, " b"], condition: Float[Tensor, "b c t h w"]
@@ -91,84 +96,141 @@ class Upsampler(nn.Module):
             x_t: between the start and the data, at the times `t`.
             condition: latents of the enlarged frames.
         """
-        detail, colours, contrast = surroundings(condition)
-        tokens = self.patch_in(torch.cat([patches(x_t - condition) / contrast, detail, colours], dim=-1))
-        modulation = rearrange(self.modulation(self.time_in(time_features(t).to(tokens.dtype))), "b d -> b 1 1 1 d")
-        for block in self.blocks:
-            tokens = block(tokens, modulation)
-        missing = self.patch_out(self.norm_out(tokens)).float() * contrast
-        return condition + rearrange(missing, "b t h w (y x c) -> b c t (h y) (w x)", y=PATCH_SIZE, x=PATCH_SIZE)
+        scale, frames = channelwise(self.latent_scale), condition.shape[2]
+        near = surroundings(by_frame(self.decode(condition)))
+        moved = by_frame(pixels((x_t - condition) * scale)) / near.contrast
+        tokens = torch.cat([places(part, frames) for part in (near.detail, moved)], dim=-1)
+        colours = rearrange(F.avg_pool2d(near.colours, FINEST), "(b t) c h w -> b t h w c", t=frames)
+        made = self._unet(torch.cat([tokens, colours], dim=-1), self.time_in(time_features(t).to(tokens.dtype))).float()
+        missing = rearrange(made, "b t h w (y x c) -> (b t) c (h y) (w x)", y=FINEST, x=FINEST) * near.contrast
+        return condition + waves(rearrange(missing, "(b t) c y x -> b c t y x", t=frames)) / scale
+
+    def _unet(self, tokens: Float[Tensor, "b t h w n"], time: Float[Tensor, "b e"]) -> Float[Tensor, "b t h w m"]:
+        """Down to the coarsest level, and up again."""
+        x, passed = self.patch_in(tokens), []
+        for depth, level in enumerate(self.down):
+            x = level(x, time)
+            if depth < len(self.shrink):
+                passed.append(x)
+                x = self.shrink[depth](x)
+        for depth in reversed(range(len(self.up))):
+            grown = rearrange(self.grow[depth](x), "b t h w (y x d) -> b t (h y) (w x) d", y=2, x=2)
+            x = self.up[depth](passed.pop() + grown, time)
+        made: Tensor = self.patch_out(self.norm_out(x))
+        return made
 
     def encode(self, video: Float[Tensor, "b 3 t y x"]) -> Float[Tensor, "b c t h w"]:
         """Latents of frames in [-1, 1] whose sides are multiples of 8."""
-        colours, pixels = cosines(COLOURS).to(video), cosines(SPATIAL_COMPRESSION).to(video)
-        blocks = rearrange(video, "b c t (h y) (w x) -> b t h w c y x", y=SPATIAL_COMPRESSION, x=SPATIAL_COMPRESSION)
-        waves = einsum(blocks, colours, pixels, pixels, "b t h w c y x, i c, j y, k x -> b t h w i j k")
-        latents = rearrange(waves, "b t h w i j k -> b (i j k) t h w")
-        return (latents - channelwise(self.latent_mean)) / channelwise(self.latent_scale)
+        return (waves(video) - channelwise(self.latent_mean)) / channelwise(self.latent_scale)
 
     def decode(self, latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 3 t y x"]:
         """The frames again."""
-        colours, pixels = cosines(COLOURS).to(latents), cosines(SPATIAL_COMPRESSION).to(latents)
-        waves = latents * channelwise(self.latent_scale) + channelwise(self.latent_mean)
-        waves = rearrange(waves, "b (i j k) t h w -> b t h w i j k", i=COLOURS, j=SPATIAL_COMPRESSION)
-        blocks = einsum(waves, colours, pixels, pixels, "b t h w i j k, i c, j y, k x -> b t h w c y x")
-        return rearrange(blocks, "b t h w c y x -> b c t (h y) (w x)")
+        return pixels(latents * channelwise(self.latent_scale) + channelwise(self.latent_mean))
+
+
+class Conv(nn.Conv2d):
+    """A convolution over space of tokens [b t h w d], whose channels stay side by side in memory."""
+
+    def forward(self, x: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t H W e"]:
+        made = super().forward(rearrange(x, "b t h w d -> (b t) d h w"))
+        return rearrange(made, "(b t) d h w -> b t h w d", b=x.shape[0])
+
+
+class Level(nn.Module):
+    """Blocks; before them, where the level is not the finest, a mean of each place with the frames before and after."""
+
+    def __init__(self, width: int, blocks: int, mixes: bool) -> None:
+        super().__init__()
+        self.time = nn.Parameter(torch.tensor([0.0, 1.0, 0.0])[:, None].repeat(1, width)) if mixes else None
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+
+    def forward(self, x: Float[Tensor, "b t h w d"], time: Float[Tensor, "b e"]) -> Float[Tensor, "b t h w d"]:
+        if self.time is not None:
+            past, now, future = self.time
+            before, after = torch.cat([x[:, :1], x[:, :-1]], dim=1), torch.cat([x[:, 1:], x[:, -1:]], dim=1)
+            x = past * before + now * x + future * after
+        for block in self.blocks:
+            x = block(x, time)
+        return x
+
+
+class Block(nn.Module):
+    """x + second(silu(first(norm(x)) * (1 + scale) + shift)), by the time of the flow."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.modulation = nn.Linear(TIME_WIDTH, 2 * width)
+        self.first = Conv(width, width, 3, padding=1)
+        self.second = Conv(width, width, 3, padding=1)
+        for part in (*self.modulation.parameters(), *self.second.parameters()):
+            nn.init.zeros_(part)
+
+    def forward(self, x: Float[Tensor, "b t h w d"], time: Float[Tensor, "b e"]) -> Float[Tensor, "b t h w d"]:
+        scale, shift = self.modulation(time)[:, None, None, None].chunk(2, dim=-1)
+        made: Tensor = x + self.second(F.silu(self.first(self.norm(x)) * (1 + scale) + shift))
+        return made
 
 
 class Surroundings(NamedTuple):
-    """Each token's latents without the colours around it, those mean colours, and the contrast: [b t h w ...]."""
+    """Each pixel without the colours around it, those mean colours, and the contrast: [n c y x]."""
 
     detail: Tensor
     colours: Tensor
     contrast: Tensor
 
 
-def surroundings(latents: Float[Tensor, "b c t h w"]) -> Surroundings:
-    """What is near each token of a frame; detail is brought to unit contrast."""
-    tokens = rearrange(patches(latents), "b t h w (p c) -> b t h w p c", c=LATENT_CHANNELS).clone()
-    flat = tokens[..., :: SPATIAL_COMPRESSION**2]
-    colours = average(flat.mean(dim=-2))
-    flat -= colours[..., None, :]
-    energy = tokens.square().sum(dim=-1).mean(dim=-1, keepdim=True)
-    contrast = (average(energy) + FAINTEST**2).sqrt()
-    return Surroundings(rearrange(tokens, "b t h w p c -> b t h w (p c)") / contrast, colours, contrast)
+def surroundings(frames: Float[Tensor, "n 3 y x"]) -> Surroundings:
+    """What is near each pixel; detail is brought to unit contrast."""
+    size = frames.shape[-2:]
+    colours = smooth(average(F.avg_pool2d(frames, TOKEN)), size)
+    detail = frames - colours
+    energy = F.avg_pool2d(detail.square().mean(dim=1, keepdim=True), TOKEN)
+    contrast = smooth((average(energy) + FAINTEST**2).sqrt(), size)
+    return Surroundings(detail / contrast, colours, contrast)
 
 
-def patches(latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b t i j p"]:
-    """Latents by token: 2 x 2 of them."""
-    return rearrange(latents, "b c t (h y) (w x) -> b t h w (y x c)", y=PATCH_SIZE, x=PATCH_SIZE)
-
-
-def average(tokens: Float[Tensor, "b t i j d"]) -> Float[Tensor, "b t i j d"]:
+def average(tokens: Float[Tensor, "n d i j"]) -> Float[Tensor, "n d i j"]:
     """Mean over the square around each token, as much of it as there is."""
-    planes = rearrange(tokens, "b t h w d -> (b t) d h w")
-    mean = F.avg_pool2d(planes, NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2, count_include_pad=False)
-    return rearrange(mean, "(b t) d h w -> b t h w d", b=tokens.shape[0])
+    return F.avg_pool2d(tokens, NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2, count_include_pad=False)
 
 
-class Block(nn.Module):
-    """x + gate * down(silu(up(norm(mix(x)) * (1 + scale) + shift))); mix is over space, then over time."""
+def smooth(tokens: Float[Tensor, "n d i j"], size: torch.Size) -> Float[Tensor, "n d y x"]:
+    """Values of tokens at every pixel, without steps between them."""
+    return F.interpolate(tokens, tuple(size), mode="bilinear", align_corners=False)
 
-    def __init__(self, config: UpsamplerConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.space = nn.Conv2d(width, width, config.kernel, padding=config.kernel // 2, groups=width)
-        self.time = nn.Parameter(torch.tensor([0.0, 1.0, 0.0])[:, None].repeat(1, width))
-        self.modulation_bias = nn.Parameter(torch.cat([torch.zeros(2 * width), torch.ones(width)]))
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, config.hidden)
-        self.down = nn.Linear(config.hidden, width)
 
-    def forward(self, x: Float[Tensor, "b t h w d"], modulation: Tensor) -> Float[Tensor, "b t h w d"]:
-        mixed = self.space(rearrange(x, "b t h w d -> (b t) d h w"))
-        mixed = rearrange(mixed, "(b t) d h w -> b t h w d", b=x.shape[0])
-        before = torch.cat([mixed[:, :1], mixed[:, :-1]], dim=1)
-        after = torch.cat([mixed[:, 1:], mixed[:, -1:]], dim=1)
-        past, now, future = self.time
-        mixed = past * before + now * mixed + future * after
-        shift, scale, gate = (modulation + self.modulation_bias).chunk(3, dim=-1)
-        return x + gate * self.down(F.silu(self.up(self.norm(mixed) * (1 + scale) + shift)))
+def by_frame(video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "n c y x"]:
+    """Frames of all clips, one after the other."""
+    return rearrange(video, "b c t y x -> (b t) c y x")
+
+
+def places(planes: Float[Tensor, "n c y x"], frames: int) -> Float[Tensor, "b t h w m"]:
+    """What the finest level holds: the pixels of each place side by side."""
+    return rearrange(planes, "(b t) c (h y) (w x) -> b t h w (y x c)", t=frames, y=FINEST, x=FINEST)
+
+
+def waves(video: Float[Tensor, "b 3 t y x"]) -> Float[Tensor, "b c t h w"]:
+    """The cosine transform of colours and 8 x 8 pixels, in the precision of the frames."""
+    side = SPATIAL_COMPRESSION
+    blocks = rearrange(video, "b c t (h y) (w x) -> b t h w (c y x)", y=side, x=side)
+    with torch.autocast(video.device.type, enabled=False):
+        made = blocks @ transform().to(video).T
+    return rearrange(made, "b t h w c -> b c t h w")
+
+
+def pixels(latents: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 3 t y x"]:
+    """The frames of a cosine transform, in its precision."""
+    side = SPATIAL_COMPRESSION
+    with torch.autocast(latents.device.type, enabled=False):
+        blocks = rearrange(latents, "b c t h w -> b t h w c") @ transform().to(latents)
+    return rearrange(blocks, "b t h w (c y x) -> b c t (h y) (w x)", y=side, x=side)
+
+
+def transform() -> Float[Tensor, "c n"]:
+    """The cosine transform of a block as one matrix: its rows are waves over colours, rows and columns."""
+    sides = cosines(SPATIAL_COMPRESSION)
+    return torch.kron(cosines(COLOURS), torch.kron(sides, sides))
 
 
 def enlarged(video: Float[Tensor, "b 3 t y x"], height: int, width: int) -> Float[Tensor, "b 3 t Y X"]:

@@ -14,7 +14,9 @@ from training.upscaling import Pair, likeness, measure, real_pair, resized, seam
 from training.world.render import render
 from training.world.scene import sample
 
-CONFIG = UpsamplerConfig(16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
+CONFIG = UpsamplerConfig(
+    (8, 12, 16), 1, start_noise=0.03, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2
+)
 
 
 def scene(frames: int = 2, side: int = 96) -> np.ndarray:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kino.models.upsampler import LATENT_CHANNELS, Block, Upsampler, UpsamplerConfig, cosines, enlarged
+from kino.models.upsampler import LATENT_CHANNELS, Level, Upsampler, UpsamplerConfig, cosines, enlarged
 
-CONFIG = UpsamplerConfig(16, 2, 32, kernel=3, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
+CONFIG = UpsamplerConfig((8, 12, 16), 1, window_frames=3, overlap_frames=1, window_tokens=6, overlap_tokens=2)
 
 
 @pytest.fixture
@@ -18,8 +18,9 @@ def network() -> Upsampler:
 
 def trained(network: Upsampler) -> Upsampler:
     """The same with weights that are not zero where training begins at zero."""
-    torch.nn.init.normal_(network.patch_out.weight, std=0.1)
-    torch.nn.init.normal_(network.modulation.weight, std=0.1)
+    for name, weights in network.named_parameters():
+        if name.endswith("weight") and not weights.any():
+            torch.nn.init.normal_(weights, std=0.1)
     return network
 
 
@@ -74,15 +75,27 @@ def test_state_time_and_condition_all_matter(network: Upsampler) -> None:
 
 def test_a_frame_is_told_by_its_neighbours_and_a_place_by_what_is_near(network: Upsampler) -> None:
     trained(network)
-    for block in network.blocks:
-        assert isinstance(block, Block)
-        block.time.normal_()
-    x_t, condition, t = latents(9, 16, 16), latents(9, 16, 16, seed=1), torch.tensor([0.5])
-    changed = x_t.clone()
-    changed[:, :, 4, 8, 8] += 1
-    moved = (network(changed, t, condition) - network(x_t, t, condition)).abs().amax(dim=(0, 1)) > 1e-7
-    assert moved.any(dim=(1, 2)).nonzero().flatten().tolist() == [2, 3, 4, 5, 6]  # two blocks, each one frame far
-    assert moved.any(dim=(0, 1)).nonzero().flatten().tolist() == list(range(4, 14))  # two blocks, each one token far
+    t, condition = torch.tensor([0.5]), latents(13, 4, 48, seed=1)
+    x_t, changed = latents(13, 4, 48), latents(13, 4, 48)
+    changed[:, :, 6, 2, 24] += 1
+
+    def moved() -> Tensor:
+        apart: Tensor = network(changed, t, condition) - network(x_t, t, condition)
+        return apart.abs().amax(dim=(0, 1)) > 1e-7
+
+    assert moved().any(dim=(1, 2)).nonzero().flatten().tolist() == [6]
+    first, last = network.down[1], network.up[1]
+    assert isinstance(first, Level)
+    assert first.time is not None
+    assert isinstance(last, Level)
+    assert last.time is not None
+    first.time.data.normal_()
+    assert moved().any(dim=(1, 2)).nonzero().flatten().tolist() == [5, 6, 7]
+    last.time.data.normal_()
+    assert moved().any(dim=(1, 2)).nonzero().flatten().tolist() == [4, 5, 6, 7, 8]
+    near = moved().any(dim=(0, 1)).nonzero().flatten()
+    assert 10 <= near[0] < 16
+    assert 32 < near[-1] <= 38
 
 
 def test_flat_places_stay_flat_and_faint_outlines_are_sharpened_like_strong_ones() -> None:
@@ -105,7 +118,7 @@ def test_a_video_of_one_frame_repeats_it_before_and_after(network: Upsampler) ->
     trained(network)
     x_t, condition, t = latents(1, 4, 4), latents(1, 4, 4, seed=1), torch.tensor([0.5])
     still = network(x_t.repeat(1, 1, 3, 1, 1), t, condition.repeat(1, 1, 3, 1, 1))
-    torch.testing.assert_close(still[:, :, :1], network(x_t, t, condition), atol=1e-5, rtol=0)
+    torch.testing.assert_close(still[:, :, :1], network(x_t, t, condition), atol=1e-4, rtol=0)
 
 
 def test_enlarging_keeps_flat_colours_and_stays_within_bounds() -> None:

@@ -64,8 +64,8 @@ def test_windows_of_space_leave_a_network_of_flat_pictures_as_it_is(engine: Upsa
 
 def test_with_a_network_that_adds_nothing_the_enlarged_video_comes_out(engine: UpsamplerEngine, tmp_path: Path) -> None:
     plain = UpsamplerEngine("nano", "nano", Registry(tmp_path))
-    torch.nn.init.zeros_(plain.network.patch_out.weight)
-    torch.nn.init.zeros_(plain.network.patch_out.bias)
+    for weights in plain.network.patch_out.parameters():
+        torch.nn.init.zeros_(weights)
     ramp = np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None]
     given = np.broadcast_to(ramp, (3, 24, 32, 3)).copy()
     made = frames_of(list(plain.upsample(Task(video(tmp_path, given), seed=5, size=SIZE))))
