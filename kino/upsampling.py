@@ -71,7 +71,8 @@ class Plan:
 def upsample(network: Upsampler, frames: Iterator[Frames], plan: Plan, seed: int) -> Iterator[Piece]:
     """Yield a piece for each window that is denoised, and one for each frame [y x c=3] that comes out.
 
-    A frame's noise depends on the seed and its place alone, drawn on the CPU alike for every device.
+    A frame's noise depends on the seed and its place alone, drawn on the CPU alike for every device. Where a device
+    multiplies bfloat16 the network does, as it did in training; all that surrounds it is float32.
 
     Args:
         frames: as many as the plan is for, smaller than its size.
