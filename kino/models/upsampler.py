@@ -9,8 +9,8 @@ Ours, with the reason:
   interpolation 32 dB (measured; DCT latents as in DCTdiff, arXiv 2412.15032).
 - The network is a U-Net of convolutions (arXiv 1505.04597) whose finest level is of 4 x 4 pixels, no transformer over
   tokens of 16 x 16: what is missing is where an outline runs, to the pixel, and depends on what is near.
-- The network says the data, from which the velocity follows (`kino.flow`): patches are wider than the network, which
-  cannot carry their noise but does carry their pictures (arXiv 2511.13720).
+- The network says the data, from which the velocity follows (`kino.flow`): noise would fill all of its width, pictures
+  do not (arXiv 2511.13720).
 - The flow starts at the enlarged video with a little noise, not at noise: it is most of the way, so few steps do
   (arXiv 2312.07360; 2303.11435).
 - What is near is brought to one contrast, and what the network adds is brought back from it: flat places stay flat, and
@@ -48,11 +48,12 @@ class UpsamplerConfig:
     """Sizes of an upsampler, and the windows it works in.
 
     Args:
-        widths: channels of each level, the finest first; each holds twice the side of the one before.
+        widths: channels of each level, the finest first; each holds twice the side of the one before, and the third and
+            last a token of 16 pixels, in which windows are laid.
         blocks: blocks of each level on the way down, and again on the way up.
         start_noise: deviation of the noise on the enlarged video that the flow starts from, in latent units.
         window_frames, overlap_frames: frames of a window, and how many it shares with the next one.
-        window_tokens, overlap_tokens: the same of the sides of a window, in tokens of 16 pixels.
+        window_tokens, overlap_tokens: the same of the sides of a window, in tokens.
     """
 
     widths: tuple[int, ...]
@@ -243,8 +244,8 @@ def enlarged(video: Float[Tensor, "b 3 t y x"], height: int, width: int) -> Floa
 def cosines(length: int) -> Float[Tensor, "k n"]:
     """Orthonormal cosine transform (DCT-II): row k is cos(pi (2n + 1) k / 2N), scaled to unit length."""
     n = torch.arange(length, dtype=torch.float64)
-    waves = torch.cos(pi / length * (n + 0.5) * n[:, None])
-    return (waves / waves.norm(dim=1, keepdim=True)).float()
+    rows = torch.cos(pi / length * (n + 0.5) * n[:, None])
+    return (rows / rows.norm(dim=1, keepdim=True)).float()
 
 
 def channelwise(values: Tensor) -> Tensor:
