@@ -173,7 +173,10 @@ class Down(nn.Module):
         self.margins = (stride // 2, stride - stride // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        shorter: Tensor = self.conv(F.pad(x, self.margins))
+        weight = self.conv.weight
+        # By tiles of bfloat16 (AMX) such convolutions of 16 channels come out wrong: pytorch issue 169688.
+        with torch.autocast(weight.device.type, enabled=False):
+            shorter: Tensor = self.conv(F.pad(x.to(weight.dtype), self.margins))
         return shorter
 
 
