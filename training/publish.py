@@ -197,6 +197,7 @@ def card(recipe: Recipe, run: Path, module: nn.Module) -> str:
         f"- Parameters: {count:,}; matrices in {recipe.storage}",
         f"- Steps: {step:,} of {recipe.steps:,}; {hours:.2f} hours on {machine()}",
         f"- Rates: Muon {recipe.matrix_rate}, AdamW {recipe.vector_rate}; weight average {recipe.average_decay}",
+        *([f"- Joined: {recipe.own_share:.0%} of that, the rest what it began with"] if recipe.own_share < 1 else []),
         f"- Data: {DATA.get(recipe.component, 'clips of the procedural world in `training/world`')}; no other source",
         "",
         "## Settings",

@@ -16,6 +16,8 @@ class Recipe:
         warmup: steps of linear warm-up.
         flat: share of the steps after which the rate falls linearly.
         average_decay: decay of the weight average that is validated and published.
+        own_share: share of that average in what the run ends with; the rest are the weights that it began with, since
+            models tuned in different ways do better joined (Movie Gen, arXiv 2410.13720, averages them as Llama 3).
         clip: largest gradient norm.
         autocast: compute in bf16 with fp32 master weights.
         storage: how the matrices of the published version are stored.
@@ -31,6 +33,7 @@ class Recipe:
     flat: float = 0.6
     weight_decay: float = 0.0
     average_decay: float = 0.99
+    own_share: float = 1.0
     clip: float = 1.0
     autocast: bool = True
     storage: Storage = "bf16"

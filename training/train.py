@@ -64,6 +64,7 @@ class Run:
         self.device = device_of_run()
         self.model = objective.model.to(self.device)
         self.average: nn.Module = copy.deepcopy(self.model).requires_grad_(False)
+        self.start = copy.deepcopy(self.model.state_dict()) if recipe.own_share < 1 else {}
         matrices, others = split_parameters(self.model)
         self.optimisers: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=recipe.matrix_rate, weight_decay=recipe.weight_decay),
@@ -126,6 +127,8 @@ class Run:
             if not self.workers.first:
                 continue
             last = self.step == recipe.steps
+            if last:
+                self.join()
             if self.step % recipe.log_every == 0 or last:
                 checkpoint.append_metrics(self.folder, self.step - 1, terms | {"seconds": self.seconds})
                 text = " ".join(f"{name} {value:.4f}" for name, value in terms.items())
@@ -136,6 +139,13 @@ class Run:
                 checkpoint.save(self.folder, self.state())
                 if self.store is not None:
                     self.store.save(self.folder)
+
+    def join(self) -> None:
+        """Let the average be the recipe's share of itself, and of the weights that the run began with."""
+        with torch.no_grad():
+            for name, tensor in self.average.state_dict().items():
+                if name in self.start and tensor.is_floating_point():
+                    tensor.lerp_(self.start[name], 1 - self.recipe.own_share)
 
     def validate(self) -> None:
         """Figures, a loss plot and a sample of the averaged weights."""

@@ -78,3 +78,14 @@ def test_a_checkpoint_survives_a_kill_while_the_next_is_written(
         with pytest.raises(KilledError):
             checkpoint.save(tmp_path, {"step": 2})
     assert checkpoint.load(tmp_path) == {"step": 1}
+
+
+def test_a_run_may_end_joined_with_what_it_began_with(tmp_path: Path) -> None:
+    alone = train(RECIPE, tmp_path / "alone", resume=False)
+    joined = train(replace(RECIPE, own_share=0.75), tmp_path / "joined", resume=False)
+    name = "encoder.enter.space.weight"
+    start, own = joined.start[name], alone.average.state_dict()[name]
+    assert not torch.allclose(start, own)
+    torch.testing.assert_close(joined.average.state_dict()[name], 0.25 * start + 0.75 * own)
+    saved = checkpoint.load(tmp_path / "joined" / RECIPE.name)["average"][name]
+    assert torch.equal(saved, joined.average.state_dict()[name])
