@@ -210,7 +210,7 @@ def _product(product: Product, prompt: str, options: Mapping[str, Any]) -> Produ
     if "aspect" in options and "size" in options:
         raise InvalidArgumentError("size", options["size"], "left out where an aspect is given")
     plain = {name: value for name, value in options.items() if name not in (*_SAMPLING, "size", "adapters")}
-    if "quality" in plain:
+    if "quality" in plain and "quality" in product.DESCRIPTOR.fields_by_name:
         plain["quality"] = _quality(plain["quality"])
     fill(product, {"prompt": prompt, **plain})
     if "size" in options:

@@ -104,6 +104,10 @@ def test_a_film_begins_with_a_picture(
         (["film", "a ball", "--image", "none.png"], "--image is 'none.png', must be a file that exists"),
         (["film", "a ball", "--image", "text.png"], "--image is 'text.png': image is unreadable"),
         (["film", "a ball", "--image", "face.png", "--aspect", "1:1"], "--aspect is '1:1', must be left out where"),
+        (
+            ["film", "a ball", "--image", "face.png", "--quality", "hd"],
+            "--quality is 'hd', must be left out: ImageToVideo",
+        ),
         (["film", "a ball", "--image", "face.png", "--seconds", "99"], "--seconds is 99.0, must be from"),
         (["film", "a ball", "--source-guidance", "2"], "--source-guidance is 2.0, must be left out without --image"),
     ],
