@@ -52,9 +52,7 @@ def prefix_of(component: str) -> str:
 
 
 def averaged(recipe: str, runs: Path, registry: Registry) -> dict[str, Tensor]:
-    """Averaged weights of a run: of its checkpoint on this machine, else of the newest version it was published as.
-
-    A version is rounded, and lacks what only training needs.
+    """Averaged weights of a run: of its checkpoint on this machine, else of the version, rounded, that is all of it.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -62,11 +60,16 @@ def averaged(recipe: str, runs: Path, registry: Registry) -> dict[str, Tensor]:
     if (runs / recipe / checkpoint.FILE_NAME).exists():
         state: dict[str, Tensor] = checkpoint.load(runs / recipe)["average"]
         return state
-    found = version_of(recipe, registry)
+    found = whole_version_of(recipe, registry)
     if found is None:
-        raise FileNotFoundError(f"{recipe} has no checkpoint in {runs} and no published version")
-    prefix = prefix_of(found.component)
-    return {prefix + name: tensor for name, tensor in weights.load_state(found, registry).items()}
+        raise FileNotFoundError(f"{recipe} has no checkpoint in {runs} and no version of all that it trained")
+    return weights.load_state(found, registry)
+
+
+def whole_version_of(recipe: str, registry: Registry) -> Manifest | None:
+    """The newest version of a run, unless it lacks what only training needs."""
+    found = version_of(recipe, registry)
+    return None if found is None or prefix_of(found.component) else found
 
 
 def version_of(recipe: str, registry: Registry) -> Manifest | None:

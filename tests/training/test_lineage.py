@@ -70,20 +70,28 @@ def test_what_only_training_needs_is_not_published(runs: Path) -> None:
     assert list(published_state(RECIPES["dit_mini_pruned"], runs)) == ["patch_out.weight"]
 
 
-def test_a_stage_goes_on_from_what_is_published_where_the_run_is_not_there(runs: Path, tmp_path: Path) -> None:
+def test_a_stage_goes_on_from_what_is_published_where_the_run_is_not_there(tmp_path: Path) -> None:
     registry, elsewhere = Registry(tmp_path / "models"), tmp_path / "elsewhere"
-    with pytest.raises(FileNotFoundError, match="dit_mini_pruned has no checkpoint in "):
-        averaged("dit_mini_pruned", elsewhere, registry)
+    with pytest.raises(FileNotFoundError, match="editor_mini_edits has no checkpoint in "):
+        averaged("editor_mini_edits", elsewhere, registry)
     for number in (1, 2):
         weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": number * torch.eye(2)}, "bf16")
-        row = Manifest("dit", f"pruned-{number}", "mini", {}, recipe="dit_mini_pruned", created=f"2026-01-0{number}")
+        row = Manifest("editor", f"mini-{number}", "mini", {}, recipe="editor_mini_edits", created=f"2026-01-0{number}")
         newest = registry.publish(row, {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
-    found = averaged("dit_mini_pruned", elsewhere, registry)
-    assert found.keys() == {"dit.patch_out.weight"}
-    assert torch.equal(found["dit.patch_out.weight"], 2 * torch.eye(2))
-    assert parent_of(TUNED, elsewhere, registry) == Parent(
-        "dit", "pruned-2", "dit_mini_pruned", newest.digests[WEIGHTS_FILE]
+    found = averaged("editor_mini_edits", elsewhere, registry)
+    assert found.keys() == {"patch_out.weight"}
+    assert torch.equal(found["patch_out.weight"], 2 * torch.eye(2))
+    assert parent_of(RECIPES["editor_mini_back"], elsewhere, registry) == Parent(
+        "editor", "mini-2", "editor_mini_edits", newest.digests[WEIGHTS_FILE]
     )
+
+
+def test_a_version_that_lacks_what_only_training_needs_is_no_start(runs: Path, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    row = Manifest("dit", "pruned-1", "mini", {}, recipe="dit_mini_pruned")
+    registry.publish(row, {WEIGHTS_FILE: Path(__file__)})
+    with pytest.raises(FileNotFoundError, match="no version of all that it trained"):
+        averaged("dit_mini_pruned", tmp_path / "elsewhere", registry)
     assert averaged("dit_mini_pruned", runs, registry).keys() == {"dit.patch_out.weight", "readout.weight"}
 
 
