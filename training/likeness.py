@@ -32,7 +32,7 @@ from training.data import to_pixels, to_signed
 from training.people import SIDE, open_identity, portrait_faces, sample_people
 from training.published import MODELS, PromptEncoder, open_dit, open_tae
 from training.world.judge import judge
-from training.world.looks import person_pixels, read_looks
+from training.world.looks import read_looks
 from training.world.people import held_out_identities, nameless, sample_person
 from training.world.portraits import portrait
 from training.world.scene import Scene
@@ -143,7 +143,7 @@ def measure(scenes: list[Scene], shown: Iterator[NDArray[np.uint8]], eye: Eye) -
         looks = read_looks(frames[: UPRIGHT_FRAMES if scene.motion == "spins" else None])
         right["skin"].append(looks is not None and looks[0] == scene.identity.skin)
         right["hair"].append(looks is not None and looks[1] == scene.identity.hair)
-        verdict = judge(frames, CLIP.fps, person_pixels(frames))
+        verdict = judge(frames, CLIP.fps, person=True)
         said = [getattr(scene, name) == getattr(verdict, name) for name in SAID]
         for name, value in zip(SAID, said, strict=True):
             right[name].append(value)

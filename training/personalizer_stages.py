@@ -11,6 +11,7 @@ from training.people import PeopleSet
 from training.recipe import Recipe
 
 CLIPS = PeopleSet("train", 2_000)
+MORE_CLIPS = PeopleSet("train", 6_000, seed=2)
 STILLS = PeopleSet("train", 4_000, frames=1, seed=1)
 HELD_OUT = PeopleSet("held_out", 60)
 NANO = PeopleSet("train", 8, size=32, frames=16)
@@ -100,6 +101,27 @@ PERSONALIZER_ROWS = [
         steps=900,
         matrix_rate=0.02,
         vector_rate=1e-3,
+        flat=0.3,
+        storage="int8",
+        validate_every=100,
+        checkpoint_every=40,
+    ),
+    Recipe(
+        name="personalizer_mini_likeness",
+        component="personalizer",
+        settings=PersonalizerSettings(
+            "mini",
+            MORE_CLIPS,
+            STILLS,
+            HELD_OUT,
+            still_share=0.1,
+            cross_share=0.8,
+            canonical_share=0.75,
+            start="personalizer_mini_natural",
+        ),
+        steps=1300,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
         flat=0.3,
         storage="int8",
         validate_every=100,

@@ -42,6 +42,8 @@ _PREFIXES = {
     "personalizer": "personalizer.",
 }
 """Where a component's network lies in what its recipe trains; a tower lies under "tower."."""
+READOUT = "readout."
+"""Beginning of the names of what reads inner tokens, in training alone."""
 TOKENIZER_FILE = "tokenizer.json"
 GRAMMAR_FILE = "grammar.json"
 
@@ -52,7 +54,7 @@ def prefix_of(component: str) -> str:
 
 
 def averaged(recipe: str, runs: Path, registry: Registry) -> dict[str, Tensor]:
-    """Averaged weights of a run: of its checkpoint on this machine, else of the version, rounded, that is all of it.
+    """Averaged weights of a run: of its checkpoint on this machine, else of its version, rounded and without read-outs.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -60,16 +62,17 @@ def averaged(recipe: str, runs: Path, registry: Registry) -> dict[str, Tensor]:
     if (runs / recipe / checkpoint.FILE_NAME).exists():
         state: dict[str, Tensor] = checkpoint.load(runs / recipe)["average"]
         return state
-    found = whole_version_of(recipe, registry)
-    if found is None:
-        raise FileNotFoundError(f"{recipe} has no checkpoint in {runs} and no version of all that it trained")
-    return weights.load_state(found, registry)
-
-
-def whole_version_of(recipe: str, registry: Registry) -> Manifest | None:
-    """The newest version of a run, unless it lacks what only training needs."""
     found = version_of(recipe, registry)
-    return None if found is None or prefix_of(found.component) else found
+    if found is None:
+        raise FileNotFoundError(f"{recipe} has no checkpoint in {runs} and no published version")
+    prefix = prefix_of(found.component)
+    return {f"{prefix}{name}": part for name, part in weights.load_state(found, registry).items()}
+
+
+def fill(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what an earlier run learned; a read-out, which is not published, stays as it is where the state has none."""
+    own = {name: part for name, part in model.state_dict().items() if name.startswith(READOUT)}
+    model.load_state_dict(own | state)
 
 
 def version_of(recipe: str, registry: Registry) -> Manifest | None:

@@ -23,7 +23,7 @@ from training import checkpoint
 from training.objective import Objective
 from training.optim import Muon, rate, split_parameters, update_average
 from training.plots import plot_metrics
-from training.published import MODELS, whole_version_of
+from training.published import MODELS, version_of
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.run_store import RunStore
@@ -219,7 +219,7 @@ def _open_earlier(recipe: Recipe, runs: Path, kept: RunStore | None) -> None:
     """Bring what earlier stages have left in the store: latents, and the weights to begin with.
 
     Raises:
-        ValueError: the stage that the recipe goes on from has no checkpoint and no version of all that it trained.
+        ValueError: the stage that the recipe goes on from has no checkpoint and no published version.
     """
     if kept is not None:
         kept.fetch_latents(runs / "latents")
@@ -231,7 +231,7 @@ def _open_earlier(recipe: Recipe, runs: Path, kept: RunStore | None) -> None:
     if earlier is not None and found:
         start.mkdir(parents=True, exist_ok=True)
         earlier.fetch(found, start, figures=False)
-    elif version := whole_version_of(recipe.start, Registry(MODELS)):
+    elif version := version_of(recipe.start, Registry(MODELS)):
         logger.info("%s goes on from %s/%s", recipe.name, version.component, version.version)
     else:
         raise ValueError(f"{recipe.name} goes on from {recipe.start}, which has no checkpoint yet: train that first")

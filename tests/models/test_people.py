@@ -14,7 +14,6 @@ from training.likeness import Eye
 from training.people import open_identity
 from training.published import MODELS
 from training.world.judge import judge
-from training.world.looks import person_pixels
 from training.world.people import held_out_identities, identities
 from training.world.portraits import portrait
 
@@ -42,7 +41,7 @@ def test_films_show_the_person_and_what_was_said(kino: Kino, tmp_path: Path) -> 
         path.write_bytes(made.video)
         frames, fps = read_video(path)
         likeness += eye.nearest(frames) == number
-        verdict = judge(frames, float(fps), person_pixels(frames))
+        verdict = judge(frames, float(fps), person=True)
         said += (verdict.motion, verdict.place, verdict.colour) == (motion, place, colour)
     assert likeness >= 7
     assert said >= 7

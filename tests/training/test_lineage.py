@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from kino import weights
 from kino.manifest import Manifest, Parent
@@ -11,7 +12,7 @@ from training import checkpoint, lineage
 from training.lineage import data_digest, parent_of, published_state
 from training.objectives.dit import DitSettings
 from training.people import PeopleSet
-from training.published import averaged
+from training.published import averaged, fill
 from training.recipes import RECIPES
 
 TUNED = RECIPES["dit_mini_tuned"]
@@ -86,13 +87,23 @@ def test_a_stage_goes_on_from_what_is_published_where_the_run_is_not_there(tmp_p
     )
 
 
-def test_a_version_that_lacks_what_only_training_needs_is_no_start(runs: Path, tmp_path: Path) -> None:
+def test_a_stage_that_goes_on_from_a_version_reads_out_anew(runs: Path, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "models")
+    weights.save_state(tmp_path / WEIGHTS_FILE, {"patch_out.weight": 3 * torch.eye(2)}, "bf16")
     row = Manifest("dit", "pruned-1", "mini", {}, recipe="dit_mini_pruned")
-    registry.publish(row, {WEIGHTS_FILE: Path(__file__)})
-    with pytest.raises(FileNotFoundError, match="no version of all that it trained"):
-        averaged("dit_mini_pruned", tmp_path / "elsewhere", registry)
-    assert averaged("dit_mini_pruned", runs, registry).keys() == {"dit.patch_out.weight", "readout.weight"}
+    registry.publish(row, {WEIGHTS_FILE: tmp_path / WEIGHTS_FILE})
+    found = averaged("dit_mini_pruned", tmp_path / "elsewhere", registry)
+    model = nn.ModuleDict(
+        {"dit": nn.ModuleDict({"patch_out": nn.Linear(2, 2, bias=False)}), "readout": nn.Linear(2, 2)}
+    )
+    drawn = model["readout"].state_dict()["weight"].clone()
+    fill(model, found)
+    assert torch.equal(model.state_dict()["dit.patch_out.weight"], 3 * torch.eye(2))
+    assert torch.equal(model.state_dict()["readout.weight"], drawn)
+    fill(model, averaged("dit_mini_pruned", runs, registry) | {"readout.bias": torch.zeros(2)})
+    assert torch.equal(model.state_dict()["readout.weight"], torch.ones(2, 2))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        fill(model, {"readout.weight": drawn})
 
 
 def test_a_parent_is_named_by_its_weights_and_by_the_version_that_has_them(runs: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from training.objective import Batch
 from training.objectives.codec import magnitudes
 from training.objectives.facts import device_of, rng_of
 from training.objectives.sound_text import drawn_prompt
-from training.published import MODELS, SoundParts, averaged
+from training.published import MODELS, SoundParts, averaged, fill
 from training.soundtracks import Encoded, Soundtracks, open_soundtracks
 from training.world.events import KINDS
 from training.world.sound_captions import sound_caption
@@ -88,7 +88,7 @@ class AudioObjective:
         self.kinds = clips_by_kind(settings.tracks) if settings.balanced else [range(settings.tracks.count)]
         self.model: nn.Module = AlignedAudio(PRESETS[settings.preset].audio)
         if settings.start is not None:
-            self.model.load_state_dict(averaged(settings.start, runs, Registry(MODELS)))
+            fill(self.model, averaged(settings.start, runs, Registry(MODELS)))
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Windows of one length of random clips, what is given of them, their prompts and events."""

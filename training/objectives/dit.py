@@ -29,7 +29,7 @@ from kino.windows import merged
 from training.data import to_pixels
 from training.latents import Latents, LatentSet, open_latents
 from training.objective import Batch
-from training.published import MODELS, PromptEncoder, averaged, open_tae
+from training.published import MODELS, PromptEncoder, averaged, fill, open_tae
 from training.world.captions import canonical, caption
 from training.world.scene import COLOURS, OBJECTS, Scene, facts
 
@@ -106,7 +106,7 @@ class DitObjective:
         self.model: nn.Module = AlignedDit(replace(config, layers=settings.layers or config.layers))
         if settings.start is not None:
             state = averaged(settings.start, runs, registry)
-            self.model.load_state_dict(state if settings.pruned is None else without_block(state, settings.pruned))
+            fill(self.model, state if settings.pruned is None else without_block(state, settings.pruned))
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Latents, captions and facts of random items; stills or clips, never both in one batch."""

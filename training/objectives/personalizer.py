@@ -29,7 +29,7 @@ from training.latents import Latents, open_latents
 from training.objective import Batch
 from training.objectives.dit import patches
 from training.people import SIDE, PeopleSet, open_identity, open_portraits, open_stills, sample_people
-from training.published import MODELS, PromptEncoder, averaged, open_tae
+from training.published import MODELS, PromptEncoder, averaged, fill, open_tae
 from training.world.people import face_share, identities, nameless, told
 from training.world.scene import HAIR_COLOURS, HAIR_CUTS, SKINS, Scene
 
@@ -256,12 +256,11 @@ def start_from(model: nn.Module, state: dict[str, Tensor]) -> None:
     A generator has nothing to read an identity by; that part, and the read-out of looks, stay as they are.
     """
     if any(name.startswith("personalizer.") for name in state):
-        model.load_state_dict(state)
+        fill(model, state)
         return
     kept = {f"personalizer.{name[4:]}": part for name, part in state.items() if name.startswith("dit.")}
-    own = model.state_dict()
-    new = {name for name in own if name.startswith(("readout.", f"personalizer.texts_in.{IDENTITY}."))}
-    model.load_state_dict(kept | {name: own[name] for name in new})
+    identity = f"personalizer.texts_in.{IDENTITY}."
+    fill(model, kept | {name: part for name, part in model.state_dict().items() if name.startswith(identity)})
 
 
 def _nobody(tokens: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

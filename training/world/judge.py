@@ -2,7 +2,7 @@
 
 The judge knows only how the world is drawn. It is fixed on true renders, sharp, blurred and noisy, and its accuracy on
 those is the ceiling of every adherence figure. It reads the plain style and the ten objects, and in a film of two
-objects the larger one.
+objects the larger one; of a person, by the dress.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from training.world.backdrop import camera_gains, place_distances, scenery_pixels, small
 from training.world.damage import damage
+from training.world.looks import person_pixels, turned_about
 from training.world.motion import CYCLE_SECONDS
 from training.world.render import render
-from training.world.scene import COLOURS, OBJECTS, PLACES, sample
+from training.world.scene import CHARACTERS, COLOURS, OBJECTS, PLACES, sample
 from training.world.segment import Figure, Floats, find_figure, resample
-from training.world.silhouettes import centres, recognise
+from training.world.silhouettes import centres, recognise, turns_of_person
 from training.world.tracks import motion_strengths
 from training.world.verdict import Tally, Verdict
 
@@ -25,11 +26,12 @@ NOTHING = "nothing"
 """The verdict on an object, colour or motion where no object is seen."""
 
 
-def judge(frames: NDArray[np.uint8], fps: float = 16.0, others: Floats | None = None) -> Verdict:
+def judge(frames: NDArray[np.uint8], fps: float = 16.0, others: Floats | None = None, person: bool = False) -> Verdict:
     """Object, colour, motion, place and camera of a film of frames uint8 [t h w 3], by its first two seconds.
 
     Args:
         others: how much of each pixel, at the judge's working size, shows what is neither the object nor scenery.
+        person: the film is of a person, whose dress is the coloured thing, and of no object.
 
     Raises:
         ValueError: the frames are not uint8 [t h w 3] with sides of at least 64 pixels, or fps is not positive.
@@ -42,9 +44,11 @@ def judge(frames: NDArray[np.uint8], fps: float = 16.0, others: Floats | None = 
     if figure is not None:
         colour = COLOURS[figure.colour]
         confidence["colour"] = figure.share
-        object_name, motion = _read_figure(frames, figure, fps, confidence)
+        object_name, motion = _read_figure(frames, figure, fps, confidence, person)
     little = small(frames)
     mask = figure.mask if figure is not None else np.zeros(frames.shape[:3], np.float32)
+    if person:
+        others = person_pixels(frames)
     clear = scenery_pixels(mask if others is None else np.maximum(mask, others[: len(mask)]))
     distances = place_distances(little, clear)
     nearest = np.sort(distances)
@@ -54,15 +58,19 @@ def judge(frames: NDArray[np.uint8], fps: float = 16.0, others: Floats | None = 
 
 
 def _read_figure(
-    frames: NDArray[np.uint8], figure: Figure, fps: float, confidence: dict[str, float]
+    frames: NDArray[np.uint8], figure: Figure, fps: float, confidence: dict[str, float], person: bool
 ) -> tuple[str, str]:
     """Object and motion of a figure; adds their confidence."""
     _, height, width, _ = frames.shape
     track = centres(figure.mask)
-    likeness = recognise(frames, figure, track)
-    confidence["object"] = likeness.margin
-    motion, confidence["motion"] = _largest(motion_strengths(track, likeness.turns, height, width, fps))
-    return OBJECTS[likeness.object], motion
+    if person:
+        name, turns = CHARACTERS[0], turns_of_person(frames, figure, track)
+        track = turned_about(track, figure.mask, turns)
+    else:
+        likeness = recognise(frames, figure, track)
+        name, turns, confidence["object"] = OBJECTS[likeness.object], likeness.turns, likeness.margin
+    motion, confidence["motion"] = _largest(motion_strengths(track, turns, height, width, fps))
+    return name, motion
 
 
 def _largest(scores: dict[str, float]) -> tuple[str, float]:

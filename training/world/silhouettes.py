@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.world.objects import picture
 from training.world.paint import RGBA
-from training.world.scene import COLOURS, OBJECTS
+from training.world.scene import COLOURS, HAIR_COLOURS, HAIR_CUTS, OBJECTS, SKINS, Identity
 from training.world.segment import Figure, Floats, colour_mask
 
 NUM_ANGLES = 24
@@ -45,7 +45,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class _Bank:
-    """Templates [o f a n] (object, facing, angle, cell) of one colour.
+    """Templates [o f a n] (object or person, facing, angle, cell) of one colour.
 
     Attributes:
         masks: colour masks with zero mean and unit length.
@@ -68,16 +68,29 @@ def recognise(frames: NDArray[np.uint8], figure: Figure, track: Floats) -> Liken
         frames: [t h w 3] at the judge's working size.
         track: centre x, centre y and spread of the coloured pixels of each frame, in pixels, [t 3].
     """
-    picks = _complete_frames(figure, track)
-    luminance = frames[picks].astype(np.float32) @ _GREY
-    scores = _match(figure.mask[picks], luminance, track[picks], _bank(figure.colour))
-    progress = picks / max(1, len(frames) - 1)
-    still, turning, turns = _explain(scores, progress)
+    still, turning, turns = _explained(frames, figure, track, _objects(figure.colour))
     best = np.maximum(still, turning - _TURNING_COST)
     order = np.argsort(best)
     winner = int(order[-1])
     gain = turning[winner] - still[winner]
     return Likeness(winner, float(best[winner] - best[order[-2]]), float(turns[winner]) if gain > _CLEAR_TURN else 0.0)
+
+
+def turns_of_person(frames: NDArray[np.uint8], figure: Figure, track: Floats) -> float:
+    """How far a person turns during a film, as `Likeness.turns`, from the dress that a figure shows.
+
+    Whoever it is: people who turn are compared with people who stand, both of the looks that fit best.
+    """
+    still, turning, turns = _explained(frames, figure, track, _people(figure.colour))
+    return float(turns[turning.argmax()]) if turning.max() > still.max() else 0.0
+
+
+def _explained(frames: NDArray[np.uint8], figure: Figure, track: Floats, bank: _Bank) -> tuple[Floats, Floats, Floats]:
+    """As `_explain`, of the frames that show a figure wholly."""
+    picks = _complete_frames(figure, track)
+    luminance = frames[picks].astype(np.float32) @ _GREY
+    scores = _match(figure.mask[picks], luminance, track[picks], bank)
+    return _explain(scores, picks / max(1, len(frames) - 1))
 
 
 def _complete_frames(figure: Figure, track: Floats) -> NDArray[np.intp]:
@@ -171,14 +184,26 @@ def _explain(scores: Floats, progress: NDArray[np.float64]) -> tuple[Floats, Flo
 
 
 @cache
-def _bank(colour: int) -> _Bank:
-    """Every object in one colour, at every angle, looking right and left."""
-    shape = (len(OBJECTS), 2, NUM_ANGLES, _CELLS**2)
+def _objects(colour: int) -> _Bank:
+    """Every object in one colour."""
+    return _bank([picture(name, COLOURS[colour]) for name in OBJECTS], colour)
+
+
+@cache
+def _people(colour: int) -> _Bank:
+    """People of every skin, hair and cut in a dress of one colour."""
+    looks = zip(SKINS, HAIR_COLOURS, HAIR_CUTS, strict=True)
+    return _bank([picture("person", COLOURS[colour], Identity(*values)) for values in looks], colour)
+
+
+def _bank(drawings: list[skia.Picture], colour: int) -> _Bank:
+    """Drawings in a colour at every angle, looking right and left."""
+    shape = (len(drawings), 2, NUM_ANGLES, _CELLS**2)
     masks, shades, covers = (np.zeros(shape, np.float32) for _ in range(3))
-    for o, name in enumerate(OBJECTS):
+    for o, drawing in enumerate(drawings):
         for f, facing in enumerate((1, -1)):
             for a in range(NUM_ANGLES):
-                masks[o, f, a], shades[o, f, a], covers[o, f, a] = _template(name, colour, facing, a)
+                masks[o, f, a], shades[o, f, a], covers[o, f, a] = _template(drawing, colour, facing, a)
     masks -= masks.mean(axis=-1, keepdims=True)
     masks /= np.linalg.norm(masks, axis=-1, keepdims=True)
     covers /= covers.sum(axis=-1, keepdims=True)
@@ -189,14 +214,14 @@ def _bank(colour: int) -> _Bank:
 _SIDE = 96
 
 
-def _template(name: str, colour: int, facing: int, angle: int) -> tuple[Floats, Floats, Floats]:
+def _template(shown: skia.Picture, colour: int, facing: int, angle: int) -> tuple[Floats, Floats, Floats]:
     """Mask, luminance and coverage [n] of one drawing, cropped as a figure of a film would be."""
     drawing = np.zeros((_SIDE, _SIDE, 4), np.uint8)
     canvas = skia.Canvas(drawing, colorType=RGBA)
     canvas.translate(_SIDE / 2, _SIDE / 2)
     canvas.rotate(360.0 * angle / NUM_ANGLES)
     canvas.scale(0.56 * _SIDE * facing, 0.56 * _SIDE)
-    canvas.drawPicture(picture(name, COLOURS[colour]))
+    canvas.drawPicture(shown)
     cover = drawing[..., 3].astype(np.float32) / 255.0
     backed = drawing[..., :3] + ((1.0 - cover[..., None]) * 200.0).round().astype(np.uint8)
     mask = colour_mask(backed, colour)

@@ -4,6 +4,7 @@ import pytest
 from training.world.damage import damage
 from training.world.judge import NOTHING, judge, measure
 from training.world.motion import View
+from training.world.people import sample_person
 from training.world.render import empty_place, render
 from training.world.scene import PLACES, Scene
 
@@ -34,6 +35,15 @@ def test_one_frame_is_enough_for_what_does_not_move() -> None:
     assert (verdict.object, verdict.colour, verdict.motion, verdict.place, verdict.camera) == (
         "car", "green", "stays still", "city", "still",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("index", [51, 99, 13, 27])
+def test_people_are_read_by_their_dress_and_turn_about_their_middle(index: int) -> None:
+    scene = sample_person(1, index, "held_out")  # the first two spin, and the dress goes round
+    frames = damage(render(scene, 32, 96, 96), np.random.default_rng(index), blur=1.5, noise=6.0)
+    verdict = judge(frames, person=True)
+    assert (verdict.object, verdict.colour, verdict.motion) == ("person", scene.colour, scene.motion)
+    assert (verdict.place, verdict.camera) == (scene.place, scene.camera)
 
 
 @pytest.mark.parametrize("place", PLACES)
