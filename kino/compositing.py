@@ -3,7 +3,8 @@
 A mask tells where the model's edit differs from what the model makes of the unchanged video; it is grown a little,
 held over neighbouring frames and softened. Elsewhere every pixel of the video stays exactly as it was. Inside, what the
 model is too coarse to show is the video's own as long as the model changed little: a face keeps its eyes in another
-light. It fades where something else is there.
+light. It fades where something else is there. Where an object goes, all of it goes, also what the model shows elsewhere
+than the video does.
 """
 
 from collections import deque
@@ -73,8 +74,13 @@ def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames], everywhe
         yield _change(*last, [*masks][-2:])
 
 
-def composite(source: Iterable[Frames], fps: Fraction, made: Iterator[Change], made_fps: Fraction) -> Iterator[Frames]:
+def composite(
+    source: Iterable[Frames], fps: Fraction, made: Iterator[Change], made_fps: Fraction, goes: bool = False
+) -> Iterator[Frames]:
     """Yield the frames [h w c=3] of a video with a change in them, each with the change that is nearest in time.
+
+    Args:
+        goes: as of `blend`.
 
     Raises:
         ValueError: as `changes`, or there is no change at all.
@@ -87,16 +93,28 @@ def composite(source: Iterable[Frames], fps: Fraction, made: Iterator[Change], m
         wanted = round(number / fps * made_fps)
         while index < wanted and (following := next(made, None)) is not None:
             index, now, fitted = index + 1, following, None
+        if goes:
+            yield blend(frame, now, goes)
+            continue
         if fitted is None:
             fitted = _fitted(now, frame.shape[0], frame.shape[1])
         yield _applied(frame, fitted)
 
 
-def blend(frame: Frames, change: Change) -> Frames:
+def blend(frame: Frames, change: Change, goes: bool = False) -> Frames:
     """A frame [h w c=3] with a change in it: (1 - m) frame + m (changed + d (frame - unchanged)), rounded.
 
     m is the mask and d the detail; where m is 0, every pixel is the frame's.
+
+    Args:
+        goes: an object of the frame goes, so that no detail stays where the unchanged frame, as the model shows it, is
+            another: the object may be there, where the model does not see it.
     """
+    if goes:
+        height, width = change.before.shape[:2]
+        small = np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BOX))
+        kept = _details(_difference(small, change.before))
+        change = change._replace(detail=np.minimum(change.detail, kept))
     return _applied(frame, _fitted(change, frame.shape[0], frame.shape[1]))
 
 
@@ -122,9 +140,13 @@ def _grown(difference: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _change(frame: Frames, before: Frames, difference: NDArray[np.uint8], masks: list[NDArray[np.uint8]]) -> Change:
     """The change of a frame, whose mask is that of its neighbours, too."""
-    detail = np.clip((NO_DETAIL - difference.astype(np.int16)) * 255 // (NO_DETAIL - DETAIL), 0, 255).astype(np.uint8)
-    shrunk = np.asarray(Image.fromarray(detail).filter(ImageFilter.MinFilter(2 * _reach(frame) + 1)))
-    return Change(frame, before, _soft(np.maximum.reduce(masks)), _soft(shrunk))
+    return Change(frame, before, _soft(np.maximum.reduce(masks)), _details(difference))
+
+
+def _details(difference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How much of its details each pixel [h w] keeps, of 255, where two frames differ so much."""
+    kept = np.clip((NO_DETAIL - difference.astype(np.int16)) * 255 // (NO_DETAIL - DETAIL), 0, 255).astype(np.uint8)
+    return _soft(np.asarray(Image.fromarray(kept).filter(ImageFilter.MinFilter(2 * _reach(difference) + 1))))
 
 
 def _soft(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

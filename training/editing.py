@@ -31,7 +31,7 @@ from training.edit_sampling import EditSampling, sample_edits
 from training.published import MODELS, PromptEncoder, open_dit, open_tae
 from training.world.captions import canonical
 from training.world.edit_judge import Frames, tally, true_pairs
-from training.world.edits import Edit, sample_edit
+from training.world.edits import Edit, Kind, sample_edit
 from training.world.instructions import instruction, reworded
 from training.world.render import render
 from training.world.scene import Scene, sample
@@ -70,18 +70,13 @@ def edited(
 
 
 @torch.inference_mode()
-def composed(
-    clips: Iterable[Frames], shown: Iterable[Frames], everywhere: Iterable[bool], tae: TAE
-) -> Iterator[Frames]:
-    """Edited clips with the pixels of their sources where nothing is meant to change, by `kino.compositing`.
-
-    Args:
-        everywhere: of which of them every pixel is meant.
-    """
-    for clip, film, whole in zip(clips, shown, everywhere, strict=True):
+def composed(clips: Iterable[Frames], shown: Iterable[Frames], kinds: Iterable[Kind], tae: TAE) -> Iterator[Frames]:
+    """Edited clips with the pixels of their sources where nothing is meant to change, as the graph's export does it."""
+    for clip, film, kind in zip(clips, shown, kinds, strict=True):
         unchanged = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), len(clip)))[0]
-        made = changes(iter(film), iter(unchanged), everywhere=whole)
-        yield np.stack([blend(frame, change) for frame, change in zip(clip, made, strict=True)])
+        made = changes(iter(film), iter(unchanged), everywhere=kind == "style")
+        goes = kind in ("remove", "replace")
+        yield np.stack([blend(frame, change, goes) for frame, change in zip(clip, made, strict=True)])
 
 
 @torch.inference_mode()
@@ -153,8 +148,8 @@ def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, ob
         editor, prompts = open_editor(given.run, registry), PromptEncoder("mini", registry)
         shown = edited(edits, texts, editor, prompts, tae, sampling(given), given.seed)
         films_made = list(shown)
-        styles = (edit.kind == "style" for edit in edits)
-        both = {"composed": composed(sources(edits), films_made, styles, tae), "raw": iter(films_made)}
+        kinds = (edit.kind for edit in edits)
+        both = {"composed": composed(sources(edits), films_made, kinds, tae), "raw": iter(films_made)}
         return {
             name: tally(edits, zip(sources(edits), made, strict=True), CLIP.fps).as_dict()
             for name, made in both.items()

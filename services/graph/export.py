@@ -24,7 +24,7 @@ from kino.sound import WAV, fitted, iter_sound, write_sound
 from kino.soundtrack import FLAC, M4A, can_copy, mux, write_flac, write_m4a
 from kino.store import Store
 from kino.v1 import graph_pb2, info_pb2, media_pb2
-from kino.v1.editor_pb2 import EDIT_TASK_STYLE
+from kino.v1.editor_pb2 import EDIT_TASK_REMOVE, EDIT_TASK_REPLACE, EDIT_TASK_STYLE
 from services.graph.calls import GRAPH, Event, progress
 from services.graph.conform import conformed
 
@@ -138,7 +138,8 @@ class Exporter:
         made_fps = probe(edited, _LIMITS).fps
         shown, unchanged = (chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before))
         made = changes(shown, unchanged, everywhere=request.task == EDIT_TASK_STYLE)
-        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps)
+        goes = request.task in (EDIT_TASK_REMOVE, EDIT_TASK_REPLACE)
+        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps, goes)
         return (frame[None] for frame in composed)
 
     def _copy(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:

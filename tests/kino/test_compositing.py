@@ -105,6 +105,20 @@ def test_a_small_change_keeps_the_details_and_a_large_one_does_not() -> None:
         np.testing.assert_allclose(blend(frame, change), expected, atol=1)
 
 
+@pytest.mark.parametrize("size", [48, 96])
+def test_where_an_object_goes_all_of_it_goes_also_what_the_model_does_not_see(size: int) -> None:
+    """The video's red patch; the model shows it a little to the left, and takes it away there."""
+    place = np.full((size, size, 3), (100, 110, 120), np.uint8)
+    frame, seen, empty = place.copy(), GREY[0].copy(), GREY[0]
+    frame[size // 4 : size // 2, size // 4 : size // 2] = seen[12:24, 4:16] = (250, 0, 0)
+    change = Change(empty, seen, np.full((48, 48), 255, np.uint8), next(changes([empty], [seen])).detail)
+    left, taken = blend(frame, change), blend(frame, change, goes=True)
+    assert tuple(left[3 * size // 8, 15 * size // 32]) == (250, 0, 0)
+    np.testing.assert_allclose(taken, place, atol=20)  # its soft edge
+    (fitted,) = composite([frame], Fraction(16), iter([change]), Fraction(16), goes=True)
+    np.testing.assert_array_equal(fitted, taken)
+
+
 def test_only_three_frames_are_held() -> None:
     taken: list[int] = []
 

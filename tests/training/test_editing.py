@@ -19,8 +19,8 @@ def test_a_composed_edit_keeps_the_source_where_the_model_left_it_alone() -> Non
     film[:, :16, :16] = 255 - film[:, :16, :16]
     film[:, :16, :16] = np.where(film[:, :16, :16] > 127, 255, 0)
     unedited = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), 8))
-    (shown,) = composed([clip], [film], [False], tae)
+    (shown,) = composed([clip], [film], ["recolour"], tae)
     np.testing.assert_array_equal(shown[:, 32:], clip[:, 32:])
     np.testing.assert_array_equal(shown[:, :, 32:], clip[:, :, 32:])
-    (same,) = composed([clip], unedited, [False], tae)
+    (same,) = composed([clip], unedited, ["recolour"], tae)
     np.testing.assert_array_equal(same, clip)
