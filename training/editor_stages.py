@@ -15,6 +15,21 @@ CLIPS = LatentSet("train", 8_000)
 STILLS = (Stream("edit", PairSet("stills", "train", 6_000, frames=1)),)
 ANIMATED = Stream("edit", PairSet("animated", "train", 1_200), 0.35)
 HELD_OUT = PairSet("clips", "held_out", 72)
+BACK = EditSettings(
+    "mini",
+    clips=(
+        Stream("back", PairSet("targets", "train", 1_200), 0.5),
+        Stream("image", replace(CLIPS, count=1_600), 0.15),
+        Stream("text", replace(CLIPS, count=1_600), 0.05),
+        replace(ANIMATED, share=0.3),
+    ),
+    stills=STILLS,
+    held_out=HELD_OUT,
+    still_share=0.2,
+    canonical_share=0.75,
+    touched_weight=4.0,
+    start="editor_mini_edits",
+)
 NANO_CLIPS = LatentSet("train", 8, size=32, frames=16)
 NANO_PAIRS = PairSet("animated", "train", 8, size=32, frames=16)
 
@@ -111,25 +126,27 @@ EDITOR_ROWS = [
     Recipe(
         name="editor_mini_back",
         component="editor",
-        settings=EditSettings(
-            "mini",
-            clips=(
-                Stream("back", PairSet("targets", "train", 1_200), 0.5),
-                Stream("image", replace(CLIPS, count=1_600), 0.15),
-                Stream("text", replace(CLIPS, count=1_600), 0.05),
-                replace(ANIMATED, share=0.3),
-            ),
-            stills=STILLS,
-            held_out=HELD_OUT,
-            still_share=0.2,
-            canonical_share=0.75,
-            touched_weight=4.0,
-            start="editor_mini_edits",
-        ),
+        settings=BACK,
         steps=750,
         matrix_rate=0.01,
         vector_rate=5e-4,
         own_share=0.65,
+        flat=0.5,
+        storage="int8",
+        validate_every=100,
+        checkpoint_every=40,
+    ),
+    Recipe(
+        name="editor_mini_again",
+        component="editor",
+        settings=replace(
+            BACK,
+            clips=(Stream("back", PairSet("targets", "train", 1_200, seed=1), 0.5), *BACK.clips[1:]),
+            start="editor_mini_back",
+        ),
+        steps=700,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
         flat=0.5,
         storage="int8",
         validate_every=100,

@@ -9,6 +9,7 @@ from kino.presets import PRESETS
 from tests.bench.batches import throughput
 from tests.bench.films import cancel_latency, film_stages, graph_cost, running
 from tests.bench.harness import Section, report, save
+from tests.bench.minutes import minutes
 from tests.bench.networks import dit_step, tae_decode
 from tests.bench.planned import ROWS, planned
 from tests.bench.published import MODES, overhead
@@ -22,7 +23,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="dit, tae, onnx, overhead, batches, plan, film, graph, cancel; all of them if none",
+        help="dit, tae, onnx, overhead, batches, plan, sound, film, graph, cancel; all of them if none",
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
     parser.add_argument("--device", default="cpu", help="of networks and batches; other services' is the CPU")
@@ -38,6 +39,7 @@ def main() -> None:
         help="of overhead, beside what is served plainly",
     )
     parser.add_argument("--families", nargs="*", choices=tuple(ROWS), default=list(ROWS), help="of plan")
+    parser.add_argument("--seconds", type=int, default=180, help="of the video of sound")
     parser.add_argument("--cancels", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     given = parser.parse_args()
@@ -49,7 +51,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> list[Section]:
     """The sections that were asked for, networks before services."""
-    names = given.names or ["dit", "tae", "onnx", "overhead", "batches", "plan", "film", "graph", "cancel"]
+    names = given.names or ["dit", "tae", "onnx", "overhead", "batches", "plan", "sound", "film", "graph", "cancel"]
     sections = []
     if "dit" in names:
         sections.append(dit_step(given.preset, given.device, given.rounds))
@@ -63,6 +65,8 @@ def measure(given: argparse.Namespace) -> list[Section]:
         sections += throughput(given.device, given.threads, given.rounds)
     if "plan" in names:
         sections.append(planned(given.families, given.threads, given.rounds))
+    if "sound" in names:
+        sections.append(minutes(given.preset, given.seconds))
     if {"film", "graph", "cancel"} & set(names):
         with running(given.preset) as bench:
             if "film" in names:

@@ -24,12 +24,13 @@ POLL_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Bench:
-    """Running services, a client of them, the loop both live in, and where the services tell their metrics."""
+    """Running services in the process `pid`, a client of them, the loop both live in, and where they tell metrics."""
 
     runner: asyncio.Runner
     kino: AsyncKino
     addresses: dict[str, str]
     metrics_url: str
+    pid: int
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def running(preset: str) -> Iterator[Bench]:
             services = runner.run(stack.enter_async_context(local_services(flags, log_to_file=True)))
             client = AsyncKino(services.addresses["graph"], services=services.addresses)
             kino = runner.run(stack.enter_async_context(client))
-            yield Bench(runner, kino, services.addresses, f"http://127.0.0.1:{port}/metrics")
+            yield Bench(runner, kino, services.addresses, f"http://127.0.0.1:{port}/metrics", services.process.pid)
         finally:
             runner.run(stack.aclose())
 
