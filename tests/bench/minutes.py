@@ -2,27 +2,24 @@
 
 import tempfile
 import time
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kino.media import VideoWriter
 from kino.presets import PRESETS
-from kino.shapes import AUDIO_COMPRESSION, SAMPLE_RATE, audio_samples
+from kino.shapes import audio_samples
 from kino.sound import iter_sound
-from kino.windows import window_starts
 from tests.bench.films import running
 from tests.bench.harness import Facts, Section, Timing
 from tests.bench.published import peak_bytes
 from training.sound_adherence import Clip, score
+from training.world.borders import border_decibels
 from training.world.render import render
 from training.world.scene import Scene
 
 SCENE = Scene("fish", "red", "bounces", "beach", seed=5)
 CHUNK = 64
-NEAR_SAMPLES = SAMPLE_RATE // 100
 
 
 def minutes(preset: str, seconds: int) -> Section:
@@ -64,14 +61,3 @@ def write(path: Path, clip: Clip) -> None:
         for start in range(0, clip.frames, CHUNK):
             frames = min(CHUNK, clip.frames - start)
             writer.write(render(SCENE, frames, clip.size, clip.size, clip.fps, start / clip.fps))
-
-
-def border_decibels(sound: NDArray[np.floating], window: int) -> float:
-    """Mean level of the second differences within 10 ms of where windows begin, less that of all others, in dB."""
-    rough = np.abs(np.diff(sound.astype(np.float64), 2))
-    near = np.zeros(len(rough), np.bool_)
-    for start in islice(window_starts(-(-len(sound) // AUDIO_COMPRESSION), window), 1, None):
-        middle = start * AUDIO_COMPRESSION
-        near[max(middle - NEAR_SAMPLES, 0) : middle + NEAR_SAMPLES] = True
-    levels = [np.log10(rough[part] + 1e-9).mean() for part in (near, ~near)]
-    return float(20 * (levels[0] - levels[1]))

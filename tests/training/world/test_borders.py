@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kino.shapes import AUDIO_COMPRESSION, SAMPLE_RATE
-from tests.bench.minutes import border_decibels
+from training.world.borders import border_decibels
 
 WINDOW = 100
 
