@@ -8,6 +8,7 @@ from kino.limits import (
     clip_limits,
     editor_limits,
     generator_limits,
+    personalizer_limits,
     sound_limits,
     upsampler_limits,
 )
@@ -51,7 +52,8 @@ def check(spec: graph_pb2.GenerationSpec, preset: str) -> None:
         else:
             check_animated(product, field, limits, clip_limits(preset))
         return
-    check_made(product, field, generator_limits(preset), clip_limits(preset))
+    maker = personalizer_limits if isinstance(product, graph_pb2.PersonalizeVideo) else generator_limits
+    check_made(product, field, maker(preset), clip_limits(preset))
 
 
 def check_made(product: Product, field: str, generator: info_pb2.Limits, tae: info_pb2.Limits) -> None:

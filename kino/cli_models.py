@@ -18,6 +18,7 @@ from kino.limits import (
     editor_limits,
     generator_limits,
     limits_of,
+    personalizer_limits,
     sound_limits,
     upsampler_limits,
 )
@@ -28,7 +29,7 @@ from kino.v1.info_pb2 import Limits
 _WEIGHTS = Path(WEIGHTS_FILE).suffix
 _MAKERS: dict[str, Callable[[str], Limits]] = {
     "dit": generator_limits,
-    "personalizer": generator_limits,
+    "personalizer": personalizer_limits,
     "editor": editor_limits,
     "audio": sound_limits,
     "upsampler": upsampler_limits,

@@ -101,6 +101,8 @@ SAMPLERS: dict[str, SamplerDefaults] = {
     "5b": _PAPER_SAMPLER,
     "30b": _PAPER_SAMPLER,
 }
+PEOPLE_SAMPLERS = SAMPLERS | {"mini": SamplerDefaults(50, 1000, 4.0)}
+"""How a personalizer row samples: under less guidance `mini` keeps more of a person."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,13 @@ def generator_limits(preset: str) -> info_pb2.Limits:
     limits = clip_limits(preset)
     limits.ClearField("fps")
     limits.MergeFrom(_sampling_limits(SAMPLERS[preset]))
+    return limits
+
+
+def personalizer_limits(preset: str) -> info_pb2.Limits:
+    """Return the clips and the sampling that a preset takes, as its personalizer says on the wire."""
+    limits = generator_limits(preset)
+    limits.MergeFrom(_sampling_limits(PEOPLE_SAMPLERS[preset]))
     return limits
 
 

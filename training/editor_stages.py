@@ -147,6 +147,7 @@ EDITOR_ROWS = [
         steps=700,
         matrix_rate=0.01,
         vector_rate=5e-4,
+        own_share=0.65,
         flat=0.5,
         storage="int8",
         validate_every=100,

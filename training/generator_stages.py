@@ -125,6 +125,7 @@ GENERATOR_ROWS = [
         steps=500,
         matrix_rate=0.01,
         vector_rate=5e-4,
+        own_share=0.5,
         flat=0.3,
         storage="int8",
         validate_every=100,

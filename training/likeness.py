@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kino.images import encode_png
+from kino.limits import PEOPLE_SAMPLERS
 from kino.models.dit import DiT, Texts
 from kino.models.identity import FoundFace, Identity, cut
 from kino.models.tae import TAE
@@ -180,7 +181,7 @@ def save_pictures(
 
 def main() -> None:
     """Command line of the measurement; prints a table."""
-    sampler = PRESETS["mini"].sampler
+    sampler = PEOPLE_SAMPLERS["mini"]
     parser = argparse.ArgumentParser(description="Measure whether films show the person of a picture.")
     parser.add_argument("--of", choices=("films", "nobody", "reconstructions", "renders"), default="films")
     parser.add_argument("--count", type=int, default=200, help="multiples of 20 show each person as often")

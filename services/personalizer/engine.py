@@ -20,6 +20,7 @@ from kino.denoising import (
     states,
 )
 from kino.devices import reserve
+from kino.limits import PEOPLE_SAMPLERS
 from kino.media import Frames
 from kino.models.dit import DiT, DitConfig
 from kino.models.identity import FoundFace, Identity, IdentityConfig, cut
@@ -125,7 +126,7 @@ class PersonalizerEngine:
             MemoryError: the device has no room for a task of this size.
         """
         grid = self.clips.grid(task.frames, task.height, task.width)
-        how = schedule(task.steps, task.linear_steps, task.guidance, self.preset.sampler)
+        how = schedule(task.steps, task.linear_steps, task.guidance, PEOPLE_SAMPLERS[self.preset.name])
         towers, identity = self.preset.text_shapes, self.encoder.config
         check_floats("identity", task.identity, (identity.tokens, identity.token_width))
         texts = [{**checked_rows("embeddings", task.embeddings, towers), IDENTITY: task.identity}]

@@ -12,7 +12,7 @@ from kino import validate, wire
 from kino.compute import ComputeQueue
 from kino.errors import FailedPreconditionError
 from kino.images import decode_image
-from kino.limits import generator_limits
+from kino.limits import PEOPLE_SAMPLERS, personalizer_limits
 from kino.media import PICTURES, Frames
 from kino.presets import IDENTITY, PRESETS
 from kino.registry import Registry
@@ -89,7 +89,7 @@ class PersonalizerServicer(PersonalizerServiceServicer):
         """Yield progress and checkpoints as steps are finished, and the latents last."""
         checkpoints = Checkpoints(request)
         task = await asyncio.to_thread(self._task, request)
-        begin = task.start.step if task.start else 0, task.steps or self.engine.preset.sampler.steps
+        begin = task.start.step if task.start else 0, task.steps or PEOPLE_SAMPLERS[self.engine.preset.name].steps
         encode = partial(wire.encode, delivery=request.delivery, store=self.store)
         events = denoise(self.queue, self.engine.generate(task), begin, checkpoints, encode)
         async with aclosing(events):
@@ -114,7 +114,7 @@ class PersonalizerServicer(PersonalizerServiceServicer):
         info = description.part("personalizer", manifest, self.config.device)
         info.latent_space.CopyFrom(description.latent_space(spaces.latent, preset.dit.latent_channels))
         info.text_spaces.extend(description.text_spaces(spaces.text, preset.text_shapes))
-        info.limits.CopyFrom(generator_limits(preset.name))
+        info.limits.CopyFrom(personalizer_limits(preset.name))
         info.limits.queue.CopyFrom(description.queue_limit(self.config.queue))
         return info
 

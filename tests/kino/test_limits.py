@@ -1,6 +1,14 @@
 import pytest
 
-from kino.limits import VideoLimits, clip_limits, editor_limits, generator_limits, upsampler_limits
+from kino.limits import (
+    PEOPLE_SAMPLERS,
+    VideoLimits,
+    clip_limits,
+    editor_limits,
+    generator_limits,
+    personalizer_limits,
+    upsampler_limits,
+)
 from kino.presets import PRESETS
 from kino.shapes import Grid
 from kino.v1 import info_pb2
@@ -36,6 +44,8 @@ def test_what_goes_over_the_wire_is_the_row() -> None:
     assert limits.frames == clips.frames == info_pb2.IntRange(minimum=1, maximum=256, default_value=32)
     assert not limits.HasField("fps")
     assert limits.guidance.default_value == PRESETS["mini"].sampler.guidance
+    assert personalizer_limits("mini").guidance.default_value == PEOPLE_SAMPLERS["mini"].guidance == 4.0
+    assert personalizer_limits("mini").steps == limits.steps
     sizes = {entry.aspect: (entry.size.height, entry.size.width) for entry in limits.aspects}
     assert (sizes["1:1"], sizes["16:9"], sizes["9:16"]) == ((96, 96), (80, 128), (128, 80))
 
