@@ -34,8 +34,8 @@ def picture(*people: int) -> bytes:
 def test_films_show_the_person_and_what_was_said(kino: Kino, tmp_path: Path) -> None:
     eye = Eye(open_identity("mini", Registry(MODELS))[0])
     likeness, said = 0, 0
-    for number in range(0, 20, 2):
-        sentence, motion, place, colour = SENTENCES[number // 2 % len(SENTENCES)]
+    for number in range(20):
+        sentence, motion, place, colour = SENTENCES[number % len(SENTENCES)]
         made = kino.personalize(picture(number), sentence, seed=number, silent=True)
         path = tmp_path / "film.mp4"
         path.write_bytes(made.video)
@@ -43,8 +43,8 @@ def test_films_show_the_person_and_what_was_said(kino: Kino, tmp_path: Path) -> 
         likeness += eye.nearest(frames) == number
         verdict = judge(frames, float(fps), person=True)
         said += (verdict.motion, verdict.place, verdict.colour) == (motion, place, colour)
-    assert likeness >= 7
-    assert said >= 7
+    assert likeness >= 14
+    assert said >= 16
 
 
 def test_pictures_of_nobody_and_of_two_are_refused(kino: Kino) -> None:
