@@ -23,6 +23,8 @@ THRESHOLD = 28
 """Difference of a channel, of 255, above which an edit is meant: what a model makes anew differs by less (measured)."""
 REACH = 1 / 32
 """How far the mask grows around what differs, and how soft its edge is, in short sides of the model's frames."""
+EVERYWHERE, GOING = ("style",), ("remove", "replace")
+"""Edits that mean every pixel, and those by which an object goes, as `kino.presets.EDITOR_TASKS` names them."""
 DETAIL, NO_DETAIL = 48, 96
 """Differences up to which the video's own details stay whole, and from which on nothing of them does."""
 

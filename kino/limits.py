@@ -102,7 +102,7 @@ SAMPLERS: dict[str, SamplerDefaults] = {
     "30b": _PAPER_SAMPLER,
 }
 PEOPLE_SAMPLERS = SAMPLERS | {"mini": SamplerDefaults(50, 1000, 4.0)}
-"""How a personalizer row samples: under less guidance `mini` keeps more of a person."""
+"""How a personalizer row samples; of `mini` likeness depends little on the guidance (`training.likeness`)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from kino import conditions
-from kino.compositing import blend, changes
+from kino.compositing import EVERYWHERE, GOING, blend, changes
 from kino.instructions import understand
 from kino.models.dit import DiT
 from kino.models.tae import TAE
@@ -74,9 +74,8 @@ def composed(clips: Iterable[Frames], shown: Iterable[Frames], kinds: Iterable[K
     """Edited clips with the pixels of their sources where nothing is meant to change, as the graph's export does it."""
     for clip, film, kind in zip(clips, shown, kinds, strict=True):
         unchanged = to_pixels(tae.decode(tae.encode(to_signed(clip[None])), len(clip)))[0]
-        made = changes(iter(film), iter(unchanged), everywhere=kind == "style")
-        goes = kind in ("remove", "replace")
-        yield np.stack([blend(frame, change, goes) for frame, change in zip(clip, made, strict=True)])
+        made = changes(iter(film), iter(unchanged), everywhere=kind in EVERYWHERE)
+        yield np.stack([blend(frame, change, kind in GOING) for frame, change in zip(clip, made, strict=True)])
 
 
 @torch.inference_mode()

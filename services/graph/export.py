@@ -3,7 +3,7 @@
 import hashlib
 import io
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from kino.compositing import changes, composite
+from kino.compositing import EVERYWHERE, GOING, changes, composite
 from kino.compute import ComputeQueue
 from kino.errors import InternalError, InvalidArgumentError
 from kino.footage import iter_frames, probe
@@ -24,7 +24,7 @@ from kino.sound import WAV, fitted, iter_sound, write_sound
 from kino.soundtrack import FLAC, M4A, can_copy, mux, write_flac, write_m4a
 from kino.store import Store
 from kino.v1 import graph_pb2, info_pb2, media_pb2
-from kino.v1.editor_pb2 import EDIT_TASK_REMOVE, EDIT_TASK_REPLACE, EDIT_TASK_STYLE
+from kino.v1.editor_pb2 import EditTask
 from services.graph.calls import GRAPH, Event, progress
 from services.graph.conform import conformed
 
@@ -137,9 +137,8 @@ class Exporter:
         edited, before = (files.enter_context(self._open(file)) for file in (request.edited, request.reconstruction))
         made_fps = probe(edited, _LIMITS).fps
         shown, unchanged = (chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before))
-        made = changes(shown, unchanged, everywhere=request.task == EDIT_TASK_STYLE)
-        goes = request.task in (EDIT_TASK_REMOVE, EDIT_TASK_REPLACE)
-        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps, goes)
+        made = changes(shown, unchanged, everywhere=request.task in _tasks(EVERYWHERE))
+        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps, request.task in _tasks(GOING))
         return (frame[None] for frame in composed)
 
     def _copy(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
@@ -261,3 +260,8 @@ def _response(request: graph_pb2.ExportRequest, response: graph_pb2.ExportRespon
     if request.HasField("sound") and request.HasField("figures"):
         response.figures.CopyFrom(request.figures)
     return response
+
+
+def _tasks(names: Sequence[str]) -> set[int]:
+    """Numbers of edits on the wire."""
+    return {EditTask.Value(f"EDIT_TASK_{name.upper()}") for name in names}
