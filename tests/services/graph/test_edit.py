@@ -90,27 +90,34 @@ async def test_a_video_without_sound_stays_silent_unless_it_is_asked_for(graph: 
     assert [stage.name for stage in made.stages][-2:] == ["sound", "join"]
 
 
-async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_path: Path) -> None:
-    """An edit and a reconstruction that agree but for one corner: in the lossless export only that corner changes."""
-    source, small = noise(8, 90, 120), plain(8, 32, 32, (90, 90, 90))
-    changed = small.copy()
-    changed[:, :8, :8] = (255, 0, 0)
+async def exported(
+    graph: Served, folder: Path, source: Frames, edited: Frames, before: Frames, task: int = 0
+) -> Frames:
+    """What the graph's lossless export makes of a source, an edit and a reconstruction at 16 frames per second."""
     files = {}
-    for name, frames in (("source", source), ("edited", changed), ("before", small)):
-        write_video(tmp_path / name, frames, 16, "ffv1")
-        files[name] = media(tmp_path / name, "video/matroska")
-    export = graph_pb2.ExportRequest(
-        video=files["source"],
-        edited=files["edited"],
-        reconstruction=files["before"],
-        format=graph_pb2.EXPORT_FORMAT_LOSSLESS,
-    )
+    for name, frames in (("video", source), ("edited", edited), ("reconstruction", before)):
+        write_video(folder / name, frames, 16, "ffv1")
+        files[name] = media(folder / name, "video/matroska")
+    export = graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_LOSSLESS)
+    for name, file in files.items():
+        getattr(export, name).CopyFrom(file)
+    export.task = task  # type: ignore[assignment]  # a number that no task has is one, too
     pipeline = graph_pb2.Pipeline(nodes=[graph_pb2.PipelineNode(name="export", export=export)])
     pipeline.outputs.add(name="film", source=port("export.media"))
     made = await make(graph, pipeline=pipeline)
     assert made.state == SUCCEEDED, made.error
     shown, fps = read_video(film_of(graph, made))
     assert (shown.shape, float(fps)) == (source.shape, 16.0)
+    return shown
+
+
+@pytest.mark.parametrize("task", [editor_pb2.EDIT_TASK_UNSPECIFIED, 99])
+async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_path: Path, task: int) -> None:
+    """An edit and a reconstruction that agree but for one corner: in the lossless export only that corner changes."""
+    source, small = noise(8, 90, 120), plain(8, 32, 32, (90, 90, 90))
+    changed = small.copy()
+    changed[:, :8, :8] = (255, 0, 0)
+    shown = await exported(graph, tmp_path, source, changed, small, task)
     np.testing.assert_array_equal(shown[:, 45:], source[:, 45:])
     np.testing.assert_array_equal(shown[:, :, 60:], source[:, :, 60:])
     assert (shown[:, 2:16, 2:20] == (255, 0, 0)).all()
@@ -119,22 +126,21 @@ async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_
 async def test_another_style_is_meant_for_every_pixel(graph: Served, tmp_path: Path) -> None:
     """An edit that is a little lighter all over, less than what another task would take for an edit at all."""
     source, small = noise(8, 90, 120) // 2 + 40, plain(8, 32, 32, (90, 90, 90))
-    files = {}
-    for name, frames in (("source", source), ("edited", small + np.uint8(10)), ("before", small)):
-        write_video(tmp_path / name, frames, 16, "ffv1")
-        files[name] = media(tmp_path / name, "video/matroska")
     for task, lighter in ((editor_pb2.EDIT_TASK_PLACE, 0), (editor_pb2.EDIT_TASK_STYLE, 10)):
-        export = graph_pb2.ExportRequest(
-            video=files["source"],
-            edited=files["edited"],
-            reconstruction=files["before"],
-            task=task,
-            format=graph_pb2.EXPORT_FORMAT_LOSSLESS,
-        )
-        pipeline = graph_pb2.Pipeline(nodes=[graph_pb2.PipelineNode(name="export", export=export)])
-        pipeline.outputs.add(name="film", source=port("export.media"))
-        shown, _ = read_video(film_of(graph, await make(graph, pipeline=pipeline)))
+        shown = await exported(graph, tmp_path, source, small + np.uint8(10), small, task)
         np.testing.assert_array_equal(shown, source + np.uint8(lighter))
+
+
+async def test_of_an_object_that_goes_nothing_stays_where_the_model_sees_it_late(graph: Served, tmp_path: Path) -> None:
+    """A red patch; in every other frame the model sees it elsewhere. Taking it away must take it in all of them."""
+    empty = plain(6, 32, 32, (90, 90, 90))
+    source, seen = empty.copy(), empty.copy()
+    source[:, 8:20, 16:26] = seen[1::2, 8:20, 16:26] = seen[::2, 8:20, 3:13] = (250, 0, 0)
+    for task, stays in ((editor_pb2.EDIT_TASK_RECOLOUR, True), (editor_pb2.EDIT_TASK_REMOVE, False),
+                        (editor_pb2.EDIT_TASK_REPLACE, False)):  # fmt: skip
+        shown = await exported(graph, tmp_path, source, empty, seen, task)
+        assert tuple(shown[2, 14, 21]) == ((250, 0, 0) if stays else (90, 90, 90))
+        assert tuple(shown[3, 14, 21]) == (90, 90, 90)
 
 
 async def test_a_picture_comes_to_life_at_the_nearest_aspect(graph: Served) -> None:
