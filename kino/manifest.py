@@ -17,7 +17,8 @@ class Spaces:
     """The spaces that a generator was trained in, as digests of the versions that define them.
 
     Args:
-        latent: digest of the TAE, or for sound of the codec; empty where no latents are read.
+        latent: digest of the TAE, or for sound of the codec; empty where no latents are read. Of a TAE whose decoder
+            alone was tuned it names the one whose encoder it kept.
         text: digest of each text tower, by its name.
         vision: digest of the vision encoder; empty where no frames are seen.
         sound: digest of what decodes the sound of its videos; empty where they come without.
@@ -112,11 +113,16 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of what the version computes: network, settings and files, but not its name, its card and its graph.
 
-        It names the latent space of a TAE and the text space of a tower.
+        It names the text space of a tower.
         """
         files = {name: digest for name, digest in self.digests.items() if not name.endswith(RETOLD)}
         meaning = {"component": self.component, "family": self.family, "config": self.config, "files": files}
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def latent_space(self) -> str:
+        """Digest that names the latents of a TAE: its own, or that of the version whose encoder it kept."""
+        return self.spaces.latent or self.digest
 
     def to_json(self) -> str:
         """Return the manifest as the text of its file."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from kino.shapes import SAMPLE_RATE
 from training.world.music import drawn_mood
 from training.world.render import render
-from training.world.scene import Scene, sample
+from training.world.scene import PLAIN, Mixture, Scene, sample
 from training.world.sound import render_sound
 
 if TYPE_CHECKING:
@@ -60,10 +60,11 @@ class ClipSet:
     fps: int = 16
     seed: int = 0
     first: int = 0
+    mixture: Mixture = PLAIN
 
     def scene(self, index: int) -> Scene:
         """Scene of one clip of the set."""
-        return sample(self.seed, self.first + index, self.split)
+        return sample(self.seed, self.first + index, self.split, self.mixture)
 
     @property
     def key(self) -> str:

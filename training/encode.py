@@ -37,8 +37,8 @@ def latent_sets(settings: object) -> Iterator[LatentSet | PairSet]:
 
 def encode(recipe: Recipe, runs: Path) -> list[Path]:
     """Encode the latents of a recipe into runs/latents, as far as they are not there, and return their files."""
-    tae, space = open_tae(recipe.settings.preset, Registry(MODELS))
-    folder, files = runs / "latents", set[Path]()
+    tae, manifest = open_tae(recipe.settings.preset, Registry(MODELS))
+    space, folder, files = manifest.latent_space, runs / "latents", set[Path]()
     for items in latent_sets(recipe.settings):
         if isinstance(items, PairSet):
             open_pairs(items, tae, space, folder)

@@ -81,11 +81,11 @@ class Crops(NamedTuple):
     distorted: NDArray[np.uint8]
 
 
-def open_crops(items: HdCrops, tae: TAE, space: str, folder: Path) -> Crops:
+def open_crops(items: HdCrops, tae: TAE, digest_of_tae: str, folder: Path) -> Crops:
     """The crops of a set, drawn and distorted on first use."""
     sharp = open_pool(items, folder)
     columns: Columns = {"distorted": (np.uint8, items.shape)}
-    stem = folder / f"{items.key}_{sha256(space.encode()).hexdigest()[:10]}"
+    stem = folder / f"{items.key}_{sha256(digest_of_tae.encode()).hexdigest()[:10]}"
     made = open_cache(stem, items.count, columns, lambda start, stop: (_distorted(items, tae, start, stop),))
     return Crops(sharp, made["distorted"])
 

@@ -12,7 +12,7 @@ from kino import flow, weights
 from kino.models.dit import DiT, Texts
 from kino.models.identity import Identity, IdentityConfig, cut
 from kino.registry import Registry
-from training.data import to_signed
+from training.data import ClipSet, to_signed
 from training.latents import Columns, LatentSet, open_cache
 from training.published import part
 from training.world.people import Face, face, identities, sample_person
@@ -36,6 +36,20 @@ class PeopleSet(LatentSet):
     def key(self, space: str) -> str:
         """File name stem that differs whenever the set or the latent space does."""
         return f"people_{super().key(space)}"
+
+
+@dataclass(frozen=True)
+class PeopleClips(ClipSet):
+    """Clips of one person each, as pixels."""
+
+    def scene(self, index: int) -> Scene:
+        """Scene of one clip of the set."""
+        return sample_person(self.seed, self.first + index, self.split)
+
+    @property
+    def key(self) -> str:
+        """File name stem that differs whenever the set does."""
+        return f"people_{super().key}"
 
 
 def open_identity(version: str, registry: Registry) -> tuple[Identity, str]:

@@ -23,7 +23,7 @@ from training.recipes import RECIPES, stages
 PLANS = {
     "nano": ("tae_nano", "dit_nano_tuned"),
     "mini": (
-        *("tae_mini", "codec_mini", "vision_mini", "identity_mini", "t5_mini", "audio_mini_even"),
+        *("tae_mini_decoder", "codec_mini", "vision_mini", "identity_mini", "t5_mini", "audio_mini_even"),
         *("ul2_mini", "byt5_mini", "metaclip_mini", "rewriter_mini"),
         *("dit_mini_aspects", "editor_mini_again", "personalizer_mini_likeness", "upsampler_mini"),
     ),
@@ -113,7 +113,7 @@ def published(recipe: str, version: str, registry: Registry) -> bool:
 def encoded(recipe: str, runs: Path, registry: Registry) -> bool:
     """Return whether the latents of a recipe and of the stages before it are all on this machine."""
     row = RECIPES[recipe]
-    space = part("tae", row.settings.preset, registry).digest
+    space = part("tae", row.settings.preset, registry).latent_space
     for items in (items for stage in stages(row) for items in latent_sets(stage.settings)):
         mark = runs / "latents" / f"{items.key(space)}.done"
         if not mark.exists() or int(mark.read_text()) < items.count:

@@ -30,9 +30,10 @@ from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint, export
 from training.data import open_pool, to_signed
-from training.lineage import data_digest, parent_of, published_state
+from training.lineage import data_digest, encoder_of, parent_of, published_state
 from training.objectives.captions import tower_tokenizer
 from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
+from training.objectives.decoder import DecoderSettings, keep_latent_statistics
 from training.objectives.rewriter import rewriter_tokenizer
 from training.objectives.sound_text import sound_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
@@ -92,14 +93,18 @@ def network(component: str, preset: Preset) -> Network:
     return Tower(tower)
 
 
-def trained_network(recipe: Recipe, runs: Path) -> Network:
+def trained_network(recipe: Recipe, runs: Path, registry: Registry) -> Network:
     """The component of a run with its averaged weights."""
     preset = PRESETS[recipe.settings.preset]
     module = network(recipe.component, preset)
     module.load_state_dict(published_state(recipe, runs))
     if isinstance(module, TAE):
-        assert isinstance(recipe.settings, TaeSettings)
-        set_latent_statistics(module, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
+        assert isinstance(recipe.settings, TaeSettings | DecoderSettings)
+        kept = encoder_of(recipe, module, registry)
+        if kept is not None:
+            keep_latent_statistics(module, kept, registry)
+        else:
+            set_latent_statistics(module, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
     if isinstance(module, Codec):
         assert isinstance(recipe.settings, CodecSettings)
         set_codec_statistics(module, to_float(open_pool(recipe.settings.sounds, runs / "sounds")[:256]))
@@ -108,7 +113,7 @@ def trained_network(recipe: Recipe, runs: Path) -> Network:
 
 def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Manifest:
     """Add the run's weights, tokenizer and card as a new version, with its spaces, figures and lineage."""
-    module = trained_network(recipe, runs)
+    module = trained_network(recipe, runs, registry)
     preset = PRESETS[recipe.settings.preset]
     figures = last_figures(runs / recipe.name)
     with tempfile.TemporaryDirectory() as scratch:
@@ -127,7 +132,7 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
             version=version,
             preset=preset.name,
             config=json.loads(json.dumps(asdict(module.config))),
-            spaces=spaces(recipe.component, preset, registry),
+            spaces=spaces(recipe, module, preset, registry),
             metrics={name: value for name, value in figures.items() if name != "step"},
             recipe=recipe.name,
             git_revision=git_revision(),
@@ -148,17 +153,24 @@ def tokenizer_definition(component: str, preset: Preset, runs: Path) -> str | No
     return tower_tokenizer(tower.vocabulary, runs).definition if tower and tower.tokens == "bpe" else None
 
 
-def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
-    """The published parts that a generator of this preset was trained with; none for what is no generator."""
+def spaces(recipe: Recipe, module: Network, preset: Preset, registry: Registry) -> Spaces:
+    """The published parts that a generator of this preset was trained with; of a TAE the one whose encoder it kept."""
+    component = recipe.component
 
     def digest(name: str) -> str:
         return part(name, preset.name, registry).digest
 
+    def latent() -> str:
+        return part("tae", preset.name, registry).latent_space
+
     if component in ("dit", "editor"):
-        return Spaces(digest("tae"), {name: digest(name) for name, _ in preset.dit.text_widths})
+        return Spaces(latent(), {name: digest(name) for name, _ in preset.dit.text_widths})
     if component == "personalizer":
         text = {name: digest(name) for name, _ in preset.dit.text_widths}
-        return Spaces(digest("tae"), text, digest("identity"))
+        return Spaces(latent(), text, digest("identity"))
+    if isinstance(module, TAE):
+        kept = encoder_of(recipe, module, registry)
+        return Spaces(kept.latent_space) if kept is not None else Spaces()
     if component == "audio":
         return Spaces(digest("codec"), {"t5": digest("t5")}, digest("vision"))
     return Spaces()

@@ -140,12 +140,12 @@ class SoundParts:
         return encode_prompts(self.tower, self.tokenizer, prompts)
 
 
-def open_tae(version: str, registry: Registry) -> tuple[TAE, str]:
-    """A published TAE, frozen, and the digest of its latent space."""
+def open_tae(version: str, registry: Registry) -> tuple[TAE, Manifest]:
+    """A published TAE, frozen, and what it says of itself."""
     manifest = part("tae", version, registry)
     tae = TAE(weights.config(TaeConfig, manifest))
     weights.load_into(tae, manifest, registry)
-    return tae.eval().requires_grad_(False), manifest.digest
+    return tae.eval().requires_grad_(False), manifest
 
 
 def open_dit(version: str, registry: Registry, component: str = "dit") -> DiT:

@@ -7,15 +7,18 @@ from training.hd_crops import HdCrops
 from training.objectives.audio import AudioSettings
 from training.objectives.codec import CodecSettings
 from training.objectives.contrast import ContrastSettings
+from training.objectives.decoder import DecoderSettings
 from training.objectives.rewriter import RewriterSettings
 from training.objectives.sound_text import SoundTextSettings
 from training.objectives.tae import TaeSettings
 from training.objectives.towers import DenoiseSettings
 from training.objectives.upsampler import UpsamplerSettings
 from training.objectives.vision import VisionSettings
+from training.people import PeopleClips
 from training.personalizer_stages import PERSONALIZER_ROWS
 from training.recipe import Recipe
 from training.soundtracks import Soundtracks
+from training.world.scene import RICH
 
 ROWS = [
     Recipe(
@@ -39,6 +42,41 @@ ROWS = [
         steps=1800,
         matrix_rate=0.02,
         vector_rate=1e-3,
+    ),
+    Recipe(
+        name="tae_nano_decoder",
+        component="tae",
+        settings=DecoderSettings(
+            "nano",
+            ClipSet("train", 8, size=32, mixture=RICH),
+            PeopleClips("train", 8, size=32),
+            ClipSet("held_out", 8, size=32, mixture=RICH),
+            PeopleClips("held_out", 8, size=32),
+            frames_per_batch=32,
+            start="tae_nano",
+        ),
+        steps=20,
+        matrix_rate=0.02,
+        vector_rate=1e-3,
+        warmup=2,
+        log_every=5,
+        validate_every=10,
+        checkpoint_every=10,
+    ),
+    Recipe(
+        name="tae_mini_decoder",
+        component="tae",
+        settings=DecoderSettings(
+            "mini",
+            ClipSet("train", 3000, seed=1, mixture=RICH),
+            PeopleClips("train", 2000, seed=1),
+            ClipSet("held_out", 64),
+            PeopleClips("held_out", 64),
+        ),
+        steps=4500,
+        matrix_rate=0.015,
+        vector_rate=1e-3,
+        flat=0.4,
     ),
     Recipe(
         name="codec_nano",

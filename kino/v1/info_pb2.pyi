@@ -176,7 +176,9 @@ class LatentSpace(_message.Message):
     TEMPORAL_FACTOR_FIELD_NUMBER: _builtins.int
     SPATIAL_FACTOR_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """SHA-256 of what defines the space (the TAE's weights and statistics), lower-case hexadecimal."""
+    """SHA-256 of what defines the space (the TAE's weights and statistics), lower-case hexadecimal. A TAE whose decoder
+    alone was tuned has the space of the one whose encoder it kept.
+    """
     channels: _builtins.int
     """Channels of a latent, at least 1."""
     temporal_factor: _builtins.int

@@ -238,7 +238,7 @@ class TaeServiceDecodeRequest(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
     latent_space: _builtins.str
-    """Digest of the latent space they lie in; refused where it is not this TAE's own. Empty to leave it unchecked."""
+    """Digest of the latent space they lie in; refused where this TAE decodes another. Empty to leave it unchecked."""
     frames: _builtins.int
     """Frames to give back: at most LatentSpace.temporal_factor per latent frame, and more than one latent frame fewer
     would hold.

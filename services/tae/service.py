@@ -100,7 +100,7 @@ class TaeServicer(TaeServiceServicer):
         latents = np.concatenate(pieces, axis=1)
         result = TaeServiceEncodeResult(
             latents=await asyncio.to_thread(wire.encode, latents, delivery=request.delivery, store=self.store),
-            latent_space=self.engine.manifest.digest,
+            latent_space=self.engine.manifest.latent_space,
             frames=num_frames,
             height=height,
             width=width,
@@ -145,7 +145,7 @@ class TaeServicer(TaeServiceServicer):
     def _info(self) -> Info:
         manifest, clips = self.engine.manifest, self.engine.clips
         info = description.part("tae", manifest, self.config.device, self.engine.runtime)
-        space = description.latent_space(manifest.digest, clips.channels, clips.temporal, clips.spatial)
+        space = description.latent_space(manifest.latent_space, clips.channels, clips.temporal, clips.spatial)
         info.latent_space.CopyFrom(space)
         info.approximations.extend(["tiles"] if self.config.tiled else [])
         info.limits.CopyFrom(limits_of(clips))
@@ -168,10 +168,10 @@ class TaeServicer(TaeServiceServicer):
 
     def _check_decode(self, request: TaeServiceDecodeRequest) -> Fraction:
         """Check what is not about latents, and return the frame rate of the file."""
-        digest = self.engine.manifest.digest
-        if request.latent_space not in ("", digest):
+        space = self.engine.manifest.latent_space
+        if request.latent_space not in ("", space):
             raise FailedPreconditionError(
-                f"latent_space is {request.latent_space[:64]!r}, this TAE decodes latents of {digest}"
+                f"latent_space is {request.latent_space[:64]!r}, this TAE decodes latents of {space}"
             )
         if request.output not in DecodeOutput.values():
             raise InvalidArgumentError("output", request.output, f"one of {', '.join(DecodeOutput.keys())}")

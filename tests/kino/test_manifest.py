@@ -44,6 +44,13 @@ def test_a_manifest_from_before_lineage_was_written_says_nothing_of_it() -> None
         Manifest.from_json(json.dumps(values))
 
 
+def test_latents_are_named_by_their_tae_or_by_the_one_whose_encoder_it_kept() -> None:
+    own = replace(MANIFEST, component="tae", spaces=Spaces())
+    tuned = replace(own, digests={"model.safetensors": "ac"}, spaces=Spaces(own.digest))
+    assert own.latent_space == own.digest
+    assert tuned.latent_space == own.digest != tuned.digest
+
+
 def test_the_digest_is_of_what_the_version_computes() -> None:
     text = (
         '{"component": "dit", "config": {"max_grid": [1, 2, 3], "width": 64}, '

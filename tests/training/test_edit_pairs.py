@@ -64,7 +64,8 @@ def test_stills_are_seen_at_times_of_their_own_and_clips_from_their_start() -> N
 
 @pytest.mark.parametrize("items", [STILLS, ANIMATED, TARGETS])
 def test_latents_are_those_of_both_sides_the_target_last(items: PairSet, tmp_path: Path) -> None:
-    tae, space = open_tae("nano", Registry(tmp_path / "models"))
+    tae, manifest = open_tae("nano", Registry(tmp_path / "models"))
+    space = manifest.latent_space
     pairs = open_pairs(items, tae, space, tmp_path)
     frames = 1 if items.frames == 1 else 2
     assert pairs.values.shape == (12, items.sides, 16, frames, 4, 4)

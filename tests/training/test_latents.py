@@ -27,7 +27,8 @@ def test_object_share_counts_the_first_object_in_each_position() -> None:
 
 
 def test_an_interrupted_encoding_goes_on_and_equals_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tae, space = open_tae("nano", Registry(tmp_path / "models"))
+    tae, manifest = open_tae("nano", Registry(tmp_path / "models"))
+    space = manifest.latent_space
     whole = open_latents(ITEMS, tae, space, tmp_path / "whole")
     encode, calls = latents.encode_chunk, []
 
@@ -62,7 +63,8 @@ def test_another_space_or_set_has_another_key() -> None:
 
 
 def test_a_wide_clip_is_encoded_as_it_is_drawn(tmp_path: Path) -> None:
-    tae, space = open_tae("nano", Registry(MODELS))
+    tae, manifest = open_tae("nano", Registry(MODELS))
+    space = manifest.latent_space
     items = LatentSet("train", 2, size=(32, 48), frames=8)
     found = open_latents(items, tae, space, tmp_path)
     assert found.values.shape == (2, 16, 1, 4, 6)

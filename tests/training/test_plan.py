@@ -20,10 +20,11 @@ def test_every_stage_comes_after_those_it_stands_on() -> None:
         for stage in plan.plan(name):
             assert before.issuperset(stage.after), stage
             before.add(stage.name)
-    assert MINI["dit_mini_images"].after == ("tae_mini", "ul2_mini", "byt5_mini", "metaclip_mini", "dit_latents")
+    towers = ("ul2_mini", "byt5_mini", "metaclip_mini")
+    assert MINI["dit_mini_images"].after == ("tae_mini_decoder", *towers, "dit_latents")
     assert MINI["editor_mini_stills"].after[-2:] == ("editor_latents", "dit_mini_tuned")
     assert MINI["audio_mini"].after == ("codec_mini", "vision_mini", "t5_mini")
-    assert MINI["dit_latents"] == Stage("dit_latents", "encode", "dit_mini_aspects", after=("tae_mini",))
+    assert MINI["dit_latents"] == Stage("dit_latents", "encode", "dit_mini_aspects", after=("tae_mini_decoder",))
 
 
 def test_the_generator_is_trained_in_the_papers_order_and_published_at_the_end() -> None:
@@ -104,7 +105,7 @@ def test_a_version_of_another_recipe_is_not_taken_for_this_one(tmp_path: Path) -
 def test_latents_are_there_once_every_set_is_whole(tmp_path: Path) -> None:
     registry, folder = Registry(tmp_path / "models"), tmp_path / "latents"
     folder.mkdir()
-    space = part("tae", "nano", registry).digest
+    space = part("tae", "nano", registry).latent_space
     sets = [items for row in stages(RECIPES["dit_nano_tuned"]) for items in latent_sets(row.settings)]
     marks = {folder / f"{items.key(space)}.done" for items in sets}
     assert len(marks) == 4

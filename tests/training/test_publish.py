@@ -27,8 +27,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_published_tae_normalises_its_latents(runs: Path, tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     manifest = publish.publish(TAE, runs, registry, "first")
-    tae, space = open_tae("first", registry)
-    assert space == manifest.digest
+    tae, opened = open_tae("first", registry)
+    assert opened.latent_space == manifest.digest
     assert tae.latent_std.min() > 0
     assert not torch.equal(tae.latent_std, torch.ones(16))
     assert manifest.recipe == "tae_nano"

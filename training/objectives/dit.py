@@ -94,7 +94,8 @@ class DitObjective:
     def __init__(self, settings: DitSettings, runs: Path) -> None:
         self.settings = settings
         registry = Registry(MODELS)
-        self.tae, space = open_tae(settings.preset, registry)
+        self.tae, manifest = open_tae(settings.preset, registry)
+        space = manifest.latent_space
         cache = runs / "latents"
         self.stills = open_latents(settings.stills, self.tae, space, cache)
         self.videos = open_latents(settings.videos, self.tae, space, cache) if settings.videos else None

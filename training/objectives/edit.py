@@ -67,7 +67,8 @@ class EditObjective:
     def __init__(self, settings: EditSettings, runs: Path) -> None:
         self.settings = settings
         registry = Registry(MODELS)
-        self.tae, space = open_tae(settings.preset, registry)
+        self.tae, manifest = open_tae(settings.preset, registry)
+        space = manifest.latent_space
         self.prompts = PromptEncoder(settings.preset, registry)
         editor = DiT(PRESETS[settings.preset].editor)
         if settings.start is not None:

@@ -90,8 +90,8 @@ class IdentityObjective:
         assert config is not None
         self.config = config
         self.model: nn.Module = IdentityNet(config)
-        tae, space = open_tae(settings.preset, Registry(MODELS))
-        stem = runs / "faces" / f"{space[:12]}_{settings.clips}_{settings.length}_{config.view}"
+        tae, manifest = open_tae(settings.preset, Registry(MODELS))
+        stem = runs / "faces" / f"{manifest.digest[:12]}_{settings.clips}_{settings.length}_{config.view}"
         shape = (len(self._instants), config.view, config.view, 3)
         arrays = open_cache(
             stem, settings.clips, {"pixels": (np.uint8, shape)}, lambda a, b: self._reconstruct(tae, a, b)

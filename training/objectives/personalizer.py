@@ -104,7 +104,8 @@ class PersonalizerObjective:
     def __init__(self, settings: PersonalizerSettings, runs: Path) -> None:
         self.settings = settings
         registry = Registry(MODELS)
-        self.tae, self.space = open_tae(settings.preset, registry)
+        self.tae, manifest = open_tae(settings.preset, registry)
+        space = manifest.latent_space
         self.prompts = PromptEncoder(settings.preset, registry)
         encoder, digest = open_identity(settings.preset, registry)
         cache = runs / "latents"
@@ -112,7 +113,7 @@ class PersonalizerObjective:
         def opened(items: PeopleSet, count: int) -> Items:
             return Items(
                 items,
-                open_latents(items, self.tae, self.space, cache),
+                open_latents(items, self.tae, space, cache),
                 open_stills(items, encoder, digest, count, cache),
             )
 

@@ -63,9 +63,9 @@ class UpsamplerObjective:
 
     def __init__(self, settings: UpsamplerSettings, runs: Path) -> None:
         self.settings, self.steps = settings, UPSAMPLER_STEPS[settings.preset]
-        tae, space = open_tae(settings.preset, Registry(MODELS))
-        self.crops = open_crops(settings.crops, tae, space, runs / "hd")
-        self.held_out = open_crops(settings.held_out, tae, space, runs / "hd")
+        tae, manifest = open_tae(settings.preset, Registry(MODELS))
+        self.crops = open_crops(settings.crops, tae, manifest.digest, runs / "hd")
+        self.held_out = open_crops(settings.held_out, tae, manifest.digest, runs / "hd")
         config = PRESETS[settings.preset].upsampler
         assert config is not None
         model = Upsampler(config)

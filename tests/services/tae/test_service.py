@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kino.errors import (
 )
 from kino.footage import read_video
 from kino.images import encode_png
+from kino.manifest import Spaces
 from kino.media import write_video
 from kino.v1.media_pb2 import Media
 from kino.v1.progress_pb2 import PHASE_QUEUED, PHASE_RUNNING
@@ -157,6 +159,18 @@ async def test_the_part_says_what_it_accepts(served: Served) -> None:
 async def test_generator_and_tae_name_the_same_space(served: Served, serve: Serve) -> None:
     generator = await serve("generator")
     assert generator.servicer.engine.manifest.spaces.latent == served.servicer.engine.manifest.digest
+
+
+async def test_a_tuned_decoder_serves_the_space_of_the_tae_that_it_was_tuned_from(served: Served) -> None:
+    engine: TaeEngine = served.servicer.engine
+    engine.manifest = replace(engine.manifest, spaces=Spaces(latent="ab" * 32))
+    info = (await TaeServiceStub(served.channel).Describe(TaeServiceDescribeRequest())).info
+    assert (info.digest, info.latent_space.digest) == (engine.manifest.digest, "ab" * 32)
+    made = await result(served, to_encode())
+    assert (made.latent_space, made.model_digest) == ("ab" * 32, engine.manifest.digest)
+    assert (await result(served, to_decode(latent_space="ab" * 32))).model_digest == engine.manifest.digest
+    with pytest.raises(FailedPreconditionError, match="this TAE decodes latents of abab"):
+        await result(served, to_decode(latent_space=engine.manifest.digest))
 
 
 async def test_a_deadline_ends_the_computation(served: Served) -> None:
