@@ -44,9 +44,6 @@ CLIP = Clip()
 SAID = ("colour", "motion", "place", "camera")
 """What prompts say, and the judge reads."""
 
-LOOKED_AT = 8
-"""Frames of a film in which faces are sought."""
-
 PORTRAITS = 8
 """Portraits of each person that a film is compared with."""
 
@@ -87,7 +84,7 @@ class Eye:
     @torch.inference_mode()
     def nearest(self, frames: NDArray[np.uint8]) -> int | None:
         """Number of the held-out person whom a film is most like, None where no face is found."""
-        faces = self.faces(frames[np.linspace(0, len(frames) - 1, LOOKED_AT).round().astype(int)])
+        faces = self.faces(frames)
         return None if faces is None else int((self.encoder(faces).mean(0) @ self.known.T).argmax())
 
     def _cut(self, picture: Tensor, face: FoundFace) -> Tensor:
