@@ -1235,7 +1235,9 @@ class ExportRequest(_message.Message):
 
     @_builtins.property
     def reconstruction(self) -> _media_pb2.Media:
-        """What the model makes of the unchanged video, frame by frame as `edited`."""
+        """What the model makes of the unchanged video, frame by frame as `edited`. One frame of a `video` that has one: that
+        is a still then, into which the whole of `edited` is brought, and the film is as long and as fast as that.
+        """
 
     @_builtins.property
     def sound_of(self) -> _media_pb2.Media:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -116,9 +116,9 @@ class Exporter:
         codec: Codec = "ffv1" if request.format == graph_pb2.EXPORT_FORMAT_LOSSLESS else "h264"
         shown: list[Frames] = []
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.video) as source:
-            path, info = Path(folder) / "film", probe(source, _LIMITS)
+            path = Path(folder) / "film"
             with ExitStack() as files:
-                frames = self._frames(request, source, info, files)
+                info, frames = self._frames(request, source, files)
                 yield from _encoded(frames, path, info, codec, shown)
             if codec == "ffv1":
                 yield graph_pb2.ExportResponse(media=self._put(path, MEDIA_TYPES[codec]))
@@ -128,18 +128,23 @@ class Exporter:
         yield _response(request, graph_pb2.ExportResponse(media=film, contact_sheet=sheet))
 
     def _frames(
-        self, request: graph_pb2.ExportRequest, source: BinaryIO, info: VideoInfo, files: ExitStack
-    ) -> Iterator[Frames]:
-        """Return the frames [t h w c=3] of a video, with the change in them where there is one."""
-        frames = iter_frames(source, _CHUNK_FRAMES, _LIMITS)
+        self, request: graph_pb2.ExportRequest, source: BinaryIO, files: ExitStack
+    ) -> tuple[VideoInfo, Iterator[Frames]]:
+        """Return the extent of a video and its frames [t h w c=3], with the change in them where there is one."""
+        info, frames = probe(source, _LIMITS), iter_frames(source, _CHUNK_FRAMES, _LIMITS)
         if not request.HasField("edited"):
-            return frames
+            return info, frames
         edited, before = (files.enter_context(self._open(file)) for file in (request.edited, request.reconstruction))
-        made_fps = probe(edited, _LIMITS).fps
-        shown, unchanged = (chain.from_iterable(iter_frames(file, 1, _LIMITS)) for file in (edited, before))
+        made_info = probe(edited, _LIMITS)
+        shown = chain.from_iterable(iter_frames(edited, 1, _LIMITS))
+        own: Iterator[Frames] = chain.from_iterable(frames)
+        unchanged: Iterator[Frames] = chain.from_iterable(iter_frames(before, 1, _LIMITS))
+        if info.num_frames == probe(before, _LIMITS).num_frames == 1 < made_info.num_frames:
+            own, unchanged = (repeat(next(still), made_info.num_frames) for still in (own, unchanged))
+            info = replace(info, num_frames=made_info.num_frames, fps=made_info.fps)
         made = changes(shown, unchanged, everywhere=request.task in _tasks(EVERYWHERE))
-        composed = composite(chain.from_iterable(frames), info.fps, made, made_fps, request.task in _tasks(GOING))
-        return (frame[None] for frame in composed)
+        composed = composite(own, info.fps, made, made_info.fps, request.task in _tasks(GOING))
+        return info, (frame[None] for frame in composed)
 
     def _copy(self, request: graph_pb2.ExportRequest) -> Iterator[Event]:
         with tempfile.TemporaryDirectory(prefix="kino-export-") as folder, self._open(request.video) as source:

@@ -19,7 +19,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     """Return the pipeline of a film that begins with a picture, with the outputs `film` and `contact_sheet`.
 
     Unless told the picture is cut to the size whose aspect is nearest among those that the model was trained on; the
-    model denoises beside its latents.
+    model denoises beside its latents. Where the editor's film stays as the picture is, it has the picture's own pixels.
 
     Args:
         field: where the product stands in the client's request, for messages.
@@ -39,7 +39,8 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     made = encoded(product, field, infos, seed, fps)
     made.nodes.add(name="picture", conform=graph_pb2.ConformRequest(media=product.image, sizes=sizes, max_frames=1))
     made.nodes.add(name="look", tae_encode=tae_pb2.TaeServiceEncodeRequest())
-    add = _generate if _maker(infos).component == "generator" else _edit
+    generates = _maker(infos).component == "generator"
+    add = _generate if generates else _edit
     add(made, product, field, infos, frames, seed)
     for source, target in (
         ("picture.video", "look.video"),
@@ -49,7 +50,10 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
         ("look.latent_space", "animate.latent_space"),
     ):
         made.edges.append(edge(source, target))
-    show(made, "animate", frames, fps, graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM))
+    export = graph_pb2.ExportRequest(format=graph_pb2.EXPORT_FORMAT_FILM)
+    show(made, "animate", frames, fps, export, as_field="video" if generates else "edited")
+    if not generates:
+        _keep_picture(made)
     return finish_film(made, infos, "animate", seed, product.silent)
 
 
@@ -96,3 +100,15 @@ def _edit(
         source_guidance=bounds.source_guidance(product, field, limits),
     )
     made.nodes.add(name="animate", edit=edit)
+
+
+def _keep_picture(made: graph_pb2.Pipeline) -> None:
+    """Let the export put what moves into the picture itself, by what the TAE alone makes of it."""
+    made.nodes.add(name="still", tae_decode=tae_pb2.TaeServiceDecodeRequest(frames=1))
+    for source, target in (
+        ("look.latents", "still.latents"),
+        ("look.latent_space", "still.latent_space"),
+        ("picture.video", "export.video"),
+        ("still.video", "export.reconstruction"),
+    ):
+        made.edges.append(edge(source, target))

@@ -89,13 +89,20 @@ def _writes_for_generator(infos: Infos) -> bool:
     return infos["rewriter"].preset in ("", infos["generator"].preset)
 
 
-def show(made: graph_pb2.Pipeline, source: str, frames: int, fps: int | None, export: graph_pb2.ExportRequest) -> None:
-    """Add decode -> export behind the node that gives the latents."""
+def show(
+    made: graph_pb2.Pipeline,
+    source: str,
+    frames: int,
+    fps: int | None,
+    export: graph_pb2.ExportRequest,
+    as_field: str = "video",
+) -> None:
+    """Add decode -> export behind the node that gives the latents; the video goes into a field of the export."""
     made.nodes.add(name="decode", tae_decode=tae_pb2.TaeServiceDecodeRequest(frames=frames, fps=fps or 0))
     made.nodes.add(name="export", export=export)
     made.edges.append(edge(f"{source}.latents", "decode.latents"))
     made.edges.append(edge(f"{source}.latent_space", "decode.latent_space"))
-    made.edges.append(edge("decode.video", "export.video"))
+    made.edges.append(edge("decode.video", f"export.{as_field}"))
 
 
 def finish_film(made: graph_pb2.Pipeline, infos: Infos, source: str, seed: int, silent: bool) -> graph_pb2.Pipeline:

@@ -107,7 +107,7 @@ async def exported(
     made = await make(graph, pipeline=pipeline)
     assert made.state == SUCCEEDED, made.error
     shown, fps = read_video(film_of(graph, made))
-    assert (shown.shape, float(fps)) == (source.shape, 16.0)
+    assert (shown.shape, float(fps)) == ((len(edited), *source.shape[1:]), 16.0)
     return shown
 
 
@@ -121,6 +121,16 @@ async def test_what_the_editor_leaves_alone_keeps_its_pixels(graph: Served, tmp_
     np.testing.assert_array_equal(shown[:, 45:], source[:, 45:])
     np.testing.assert_array_equal(shown[:, :, 60:], source[:, :, 60:])
     assert (shown[:, 2:16, 2:20] == (255, 0, 0)).all()
+
+
+async def test_what_moves_is_brought_into_a_still_for_as_long_as_it_moves(graph: Served, tmp_path: Path) -> None:
+    picture, small = noise(1, 90, 120), plain(1, 32, 32, (90, 90, 90))
+    moving = small.repeat(8, axis=0)
+    moving[:4, :8, :8] = (255, 0, 0)
+    shown = await exported(graph, tmp_path, picture, moving, small)
+    np.testing.assert_array_equal(shown[:, 45:], picture[:, 45:].repeat(8, axis=0))
+    np.testing.assert_array_equal(shown[6:], picture.repeat(2, axis=0))
+    assert (shown[:4, 2:16, 2:20] == (255, 0, 0)).all()
 
 
 async def test_another_style_is_meant_for_every_pixel(graph: Served, tmp_path: Path) -> None:
@@ -151,6 +161,7 @@ async def test_a_picture_comes_to_life_at_the_nearest_aspect(graph: Served) -> N
     assert (info.num_frames, info.fps, info.height, info.width) == (8, Fraction(16), 16, 64)  # 21:9 of nano
     assert read_sound(content).shape == (2, 24_000)
     assert made.rewritten_prompt
+    assert "still" in [stage.name for stage in made.stages]
     silent = await make(graph, **animate(picture(70, 30), silent=True, verbatim=True))
     assert probe(film_of(graph, silent)).num_tracks == 0
     assert [stage.name for stage in silent.stages if stage.call == "rewrite"] == []
