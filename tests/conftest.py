@@ -1,10 +1,14 @@
-"""What every test shares: one compute thread, checked tensor shapes, free ports."""
+"""What every test shares: one compute thread, Ctrl-C that is heard, checked tensor shapes, free ports."""
 
 import os
+import signal
 import socket
 
 # The suite runs one worker per core; torch reads this once, when a test first imports it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell lets what it runs in its background ignore Ctrl-C, and every process started from there would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from jaxtyping import install_import_hook
