@@ -4,7 +4,7 @@ A mask tells where the model's edit differs from what the model makes of the unc
 held over neighbouring frames and softened. Elsewhere every pixel of the video stays exactly as it was. Inside, what the
 model is too coarse to show is the video's own as long as the model changed little: a face keeps its eyes in another
 light. It fades where something else is there. Where an object goes, all of it goes, also what the model shows elsewhere
-than the video does.
+than the video does. A film that begins with a still has the still's own pixels at first, in the same way.
 """
 
 from collections import deque
@@ -25,6 +25,8 @@ REACH = 1 / 32
 """How far the mask grows around what differs, and how soft its edge is, in short sides of the model's frames."""
 EVERYWHERE, GOING = ("style",), ("remove", "replace")
 """Edits that mean every pixel, and those by which an object goes, as `kino.presets.EDITOR_TASKS` names them."""
+STILL_SECONDS = 1
+"""Time in which a film leaves the still that it begins with: what hardly differs would else not move with a camera."""
 DETAIL, NO_DETAIL = 48, 96
 """Differences up to which the video's own details stay whole, and from which on nothing of them does."""
 
@@ -74,6 +76,18 @@ def changes(edited: Iterable[Frames], reconstruction: Iterable[Frames], everywhe
         last = frame, before, difference
     if last is not None:
         yield _change(*last, [*masks][-2:])
+
+
+def faded(made: Iterable[Change], frames: int) -> Iterator[Change]:
+    """Yield changes that leave less and less of a video, down to nothing of it after so many frames.
+
+    A frame becomes s times what it would have been, plus 1 - s times the changed one; s falls linearly from 1 to 0.
+    """
+    for index, change in enumerate(made):
+        share = max(0.0, 1 - index / frames)
+        mask = 255 - share * (255 - change.mask.astype(np.float32))
+        detail = share * change.mask * change.detail.astype(np.float32) / np.maximum(mask, 1)
+        yield change._replace(mask=np.rint(mask).astype(np.uint8), detail=np.rint(detail).astype(np.uint8))
 
 
 def composite(

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from kino import conditions
-from kino.compositing import EVERYWHERE, GOING, blend, changes, composite
+from kino.compositing import EVERYWHERE, GOING, STILL_SECONDS, blend, changes, composite, faded
 from kino.instructions import understand
 from kino.models.dit import DiT
 from kino.models.tae import TAE
@@ -97,10 +97,10 @@ def animated(
 
 @torch.inference_mode()
 def kept_still(pictures: Iterable[Frames], films_: Iterable[Frames], tae: TAE) -> Iterator[Frames]:
-    """Films as the graph gives them: with the pixels of the pictures [1 h w 3] they begin with, where nothing moves."""
+    """Films as the graph gives them: with the pixels of the pictures [1 h w 3] they begin with, at first."""
     for picture, film in zip(pictures, films_, strict=True):
         still = to_pixels(tae.decode(tae.encode(to_signed(picture[None])), 1))[0, 0]
-        made = changes(iter(film), repeat(still, len(film)))
+        made = faded(changes(iter(film), repeat(still, len(film))), STILL_SECONDS * CLIP.fps)
         yield np.stack(list(composite(repeat(picture[0], len(film)), Fraction(CLIP.fps), made, Fraction(CLIP.fps))))
 
 

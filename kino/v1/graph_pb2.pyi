@@ -1236,7 +1236,8 @@ class ExportRequest(_message.Message):
     @_builtins.property
     def reconstruction(self) -> _media_pb2.Media:
         """What the model makes of the unchanged video, frame by frame as `edited`. One frame of a `video` that has one: that
-        is a still then, into which the whole of `edited` is brought, and the film is as long and as fast as that.
+        is the still that `edited` begins with then. The film is as long and as fast as `edited`, and within its first second
+        nothing of the still's own pixels is left.
         """
 
     @_builtins.property

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from kino.compositing import EVERYWHERE, GOING, changes, composite
+from kino.compositing import EVERYWHERE, GOING, STILL_SECONDS, changes, composite, faded
 from kino.compute import ComputeQueue
 from kino.errors import InternalError, InvalidArgumentError
 from kino.footage import iter_frames, probe
@@ -139,10 +139,13 @@ class Exporter:
         shown = chain.from_iterable(iter_frames(edited, 1, _LIMITS))
         own: Iterator[Frames] = chain.from_iterable(frames)
         unchanged: Iterator[Frames] = chain.from_iterable(iter_frames(before, 1, _LIMITS))
-        if info.num_frames == probe(before, _LIMITS).num_frames == 1 < made_info.num_frames:
+        begins = info.num_frames == probe(before, _LIMITS).num_frames == 1 < made_info.num_frames
+        if begins:
             own, unchanged = (repeat(next(still), made_info.num_frames) for still in (own, unchanged))
             info = replace(info, num_frames=made_info.num_frames, fps=made_info.fps)
         made = changes(shown, unchanged, everywhere=request.task in _tasks(EVERYWHERE))
+        if begins:
+            made = faded(made, round(STILL_SECONDS * made_info.fps))
         composed = composite(own, info.fps, made, made_info.fps, request.task in _tasks(GOING))
         return info, (frame[None] for frame in composed)
 

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from kino.compositing import Change, blend, changes, composite
+from kino.compositing import Change, blend, changes, composite, faded
 from kino.media import Frames
 from tests.kino.clips import noise, plain
 
@@ -141,3 +141,18 @@ def test_an_edit_that_does_not_belong_to_its_reconstruction_is_refused(other: Fr
 def test_no_change_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="edited is without frames"):
         next(composite(GREY, Fraction(16), iter([]), Fraction(16)))
+
+
+def test_a_faded_change_goes_evenly_from_itself_to_the_changed_frame() -> None:
+    rng = np.random.default_rng(0)
+    source, frame, before = noise(3, 12, 12) // 4 + np.uint8(96)  # nothing is clipped
+    mask, detail = rng.integers(0, 256, (2, 12, 12), np.uint8)
+    change = Change(frame, before, mask, detail)
+    steps = list(faded([change] * 6, 4))
+    plainly = blend(source, change).astype(float)
+    for index, step in enumerate(steps):
+        share = max(0.0, 1 - index / 4)
+        expected = share * plainly + (1 - share) * frame
+        assert np.abs(blend(source, step) - expected).max() <= 2
+    np.testing.assert_array_equal(blend(source, steps[0]), blend(source, change))
+    np.testing.assert_array_equal(blend(source, steps[4]), frame)

@@ -19,7 +19,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     """Return the pipeline of a film that begins with a picture, with the outputs `film` and `contact_sheet`.
 
     Unless told the picture is cut to the size whose aspect is nearest among those that the model was trained on; the
-    model denoises beside its latents. Where the editor's film stays as the picture is, it has the picture's own pixels.
+    model denoises beside its latents. At first the editor's film has the picture's own pixels where it shows the same.
 
     Args:
         field: where the product stands in the client's request, for messages.
@@ -103,7 +103,7 @@ def _edit(
 
 
 def _keep_picture(made: graph_pb2.Pipeline) -> None:
-    """Let the export put what moves into the picture itself, by what the TAE alone makes of it."""
+    """Let the export begin with the picture itself, by what the TAE alone makes of it."""
     made.nodes.add(name="still", tae_decode=tae_pb2.TaeServiceDecodeRequest(frames=1))
     for source, target in (
         ("look.latents", "still.latents"),
