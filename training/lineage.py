@@ -7,12 +7,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kino import weights
-from kino.manifest import Manifest, Parent
-from kino.models.tae import TAE
+from kino.manifest import Parent
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint
 from training.objectives import wishes
@@ -74,17 +72,6 @@ def parent_of(recipe: Recipe, runs: Path, registry: Registry) -> Parent:
     versions = registry.manifests(start.component)
     name = next((manifest.version for manifest in versions if manifest.digests.get(WEIGHTS_FILE) == digest), "")
     return Parent(start.component, name, start.name, digest)
-
-
-def encoder_of(recipe: Recipe, tae: TAE, registry: Registry) -> Manifest | None:
-    """The published TAE that a run went on from, if its encoder stayed as it was: both have the same latents then."""
-    found = version_of(recipe.start, registry) if recipe.start else None
-    if found is None:
-        return None
-    before = {name: part for name, part in weights.load_state(found, registry).items() if name.startswith("encoder.")}
-    now = tae.state_dict()
-    same = all(torch.equal(part.bfloat16(), now[name].bfloat16()) for name, part in before.items())
-    return found if same else None
 
 
 def _is_data(name: str) -> bool:

@@ -30,15 +30,15 @@ from kino.presets import PRESETS, Preset
 from kino.registry import WEIGHTS_FILE, Registry
 from training import checkpoint, export
 from training.data import open_pool, to_signed
-from training.lineage import data_digest, encoder_of, parent_of, published_state
+from training.lineage import data_digest, parent_of, published_state
 from training.objectives.captions import tower_tokenizer
 from training.objectives.codec import CodecSettings, set_codec_statistics, to_float
-from training.objectives.decoder import DecoderSettings, keep_latent_statistics
+from training.objectives.decoder import DecoderSettings
 from training.objectives.rewriter import rewriter_tokenizer
 from training.objectives.sound_text import sound_tokenizer
 from training.objectives.tae import TaeSettings, set_latent_statistics
 from training.objectives.wishes import plain_grammar
-from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE, part
+from training.published import GRAMMAR_FILE, MODELS, TOKENIZER_FILE, part, version_of
 from training.recipe import Recipe
 from training.recipes import RECIPES
 
@@ -93,28 +93,44 @@ def network(component: str, preset: Preset) -> Network:
     return Tower(tower)
 
 
-def trained_network(recipe: Recipe, runs: Path, registry: Registry) -> Network:
-    """The component of a run with its averaged weights."""
+def trained_network(recipe: Recipe, runs: Path) -> Network:
+    """The component of a run with its averaged weights; a TAE still without the statistics of its latents."""
     preset = PRESETS[recipe.settings.preset]
     module = network(recipe.component, preset)
     module.load_state_dict(published_state(recipe, runs))
-    if isinstance(module, TAE):
-        assert isinstance(recipe.settings, TaeSettings | DecoderSettings)
-        kept = encoder_of(recipe, module, registry)
-        if kept is not None:
-            keep_latent_statistics(module, kept, registry)
-        else:
-            set_latent_statistics(module, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
     if isinstance(module, Codec):
         assert isinstance(recipe.settings, CodecSettings)
         set_codec_statistics(module, to_float(open_pool(recipe.settings.sounds, runs / "sounds")[:256]))
     return module.eval()
 
 
+def settle_latents(recipe: Recipe, tae: TAE, runs: Path, registry: Registry) -> Spaces:
+    """Set the statistics of a TAE's latents, and return its spaces.
+
+    Where the encoder is that of the published version which the run went on from, the latents stay those of that one;
+    else they are the TAE's own, and their statistics those of the clips that it was trained on.
+    """
+    assert isinstance(recipe.settings, TaeSettings | DecoderSettings)
+    found, now = version_of(recipe.start, registry) if recipe.start else None, tae.state_dict()
+    if found is not None:
+        before = weights.load_state(found, registry)
+        if all(
+            torch.equal(before[name].bfloat16(), now[name].bfloat16()) for name in now if name.startswith("encoder.")
+        ):
+            tae.latent_mean.copy_(before["latent_mean"])
+            tae.latent_std.copy_(before["latent_std"])
+            return Spaces(found.latent_space)
+    set_latent_statistics(tae, to_signed(open_pool(recipe.settings.clips, runs / "clips")[:256]))
+    return Spaces()
+
+
 def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Manifest:
     """Add the run's weights, tokenizer and card as a new version, with its spaces, figures and lineage."""
-    module = trained_network(recipe, runs, registry)
-    preset = PRESETS[recipe.settings.preset]
+    module, preset = trained_network(recipe, runs), PRESETS[recipe.settings.preset]
+    if isinstance(module, TAE):
+        used = settle_latents(recipe, module, runs, registry)
+    else:
+        used = spaces(recipe.component, preset, registry)
     figures = last_figures(runs / recipe.name)
     with tempfile.TemporaryDirectory() as scratch:
         files = {WEIGHTS_FILE: Path(scratch) / WEIGHTS_FILE, "card.md": Path(scratch) / "card.md"}
@@ -132,7 +148,7 @@ def publish(recipe: Recipe, runs: Path, registry: Registry, version: str) -> Man
             version=version,
             preset=preset.name,
             config=json.loads(json.dumps(asdict(module.config))),
-            spaces=spaces(recipe, module, preset, registry),
+            spaces=used,
             metrics={name: value for name, value in figures.items() if name != "step"},
             recipe=recipe.name,
             git_revision=git_revision(),
@@ -153,9 +169,8 @@ def tokenizer_definition(component: str, preset: Preset, runs: Path) -> str | No
     return tower_tokenizer(tower.vocabulary, runs).definition if tower and tower.tokens == "bpe" else None
 
 
-def spaces(recipe: Recipe, module: Network, preset: Preset, registry: Registry) -> Spaces:
-    """The published parts that a generator of this preset was trained with; of a TAE the one whose encoder it kept."""
-    component = recipe.component
+def spaces(component: str, preset: Preset, registry: Registry) -> Spaces:
+    """The published parts that a generator of this preset was trained with; none for what is no generator."""
 
     def digest(name: str) -> str:
         return part(name, preset.name, registry).digest
@@ -168,9 +183,6 @@ def spaces(recipe: Recipe, module: Network, preset: Preset, registry: Registry) 
     if component == "personalizer":
         text = {name: digest(name) for name, _ in preset.dit.text_widths}
         return Spaces(latent(), text, digest("identity"))
-    if isinstance(module, TAE):
-        kept = encoder_of(recipe, module, registry)
-        return Spaces(kept.latent_space) if kept is not None else Spaces()
     if component == "audio":
         return Spaces(digest("codec"), {"t5": digest("t5")}, digest("vision"))
     return Spaces()

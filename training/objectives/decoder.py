@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from kino import weights
-from kino.manifest import Manifest
 from kino.models.tae import TAE
 from kino.presets import PRESETS
 from kino.registry import Registry
 from training.data import ClipSet, open_pool, to_pixels, to_signed
 from training.objective import Batch
-from training.objectives.tae import psnr
+from training.objectives.tae import psnr, reconstruct, saturation
 from training.people import PeopleClips
 from training.published import MODELS, averaged
 from training.world.people import face
@@ -102,8 +100,7 @@ class DecoderObjective:
             latents = model.posterior(video).mean
         noise = torch.randn(latents.shape, generator=generator).to(device)
         output = model.decode_raw(latents + settings.latent_noise * noise)[:, :, : video.shape[2]].float()
-        saturation = (video.amax(1, keepdim=True) - video.amin(1, keepdim=True)) / 2
-        focus = 1 + settings.saturated_weight * saturation + settings.face_weight * faces[:, None]
+        focus = 1 + settings.saturated_weight * saturation(video) + settings.face_weight * faces[:, None]
         focus = focus / focus.mean()
         error = output - video
         l1 = (error.abs() * focus).mean()
@@ -118,9 +115,10 @@ class DecoderObjective:
         video, people = (to_signed(pool[:16]).to(device) for pool in (self.held_out, self.held_out_people))
         shown = reconstruct(model, people)
         masks = np.stack([face_mask(self.settings.held_out_people, i, 0, people.shape[2]) for i in range(len(people))])
+        images = video[:, :, :1]
         return {
             "psnr": psnr(reconstruct(model, video), video),
-            "image_psnr": psnr(reconstruct(model, video[:, :, :1]), video[:, :, :1]),
+            "image_psnr": psnr(reconstruct(model, images), images),
             "people_psnr": psnr(shown, people),
             "face_psnr": masked_psnr(shown, people, torch.from_numpy(masks).to(device)),
         }
@@ -133,18 +131,6 @@ class DecoderObjective:
         output, (first, last) = reconstruct(model, video), (video.shape[2] // 4, 3 * video.shape[2] // 4)
         rows = torch.stack([part[:, :, at] for at in (first, last) for part in (video, output)])
         Image.fromarray(to_pixels(rearrange(rows, "r b c y x -> 1 c 1 (r y) (b x)"))[0, 0]).save(path)
-
-
-def keep_latent_statistics(model: TAE, version: Manifest, registry: Registry) -> None:
-    """Let latents leave normalised as those of a published TAE do."""
-    state = weights.load_state(version, registry)
-    model.latent_mean.copy_(state["latent_mean"])
-    model.latent_std.copy_(state["latent_std"])
-
-
-def reconstruct(model: TAE, video: Tensor) -> Tensor:
-    """Clips [b 3 f y x] that went through the TAE, four at a time."""
-    return torch.cat([model.decode(model.encode(part), part.shape[2]) for part in video.split(4)])
 
 
 def face_mask(items: ClipSet, index: int, start: int, length: int) -> NDArray[np.float32]:

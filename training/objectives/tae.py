@@ -91,9 +91,8 @@ class TaeObjective:
         """PSNR in dB of held-out clips and of their first frames as images."""
         assert isinstance(model, TAE)
         video = to_signed(self.held_out[:16]).to(model.latent_mean.device)
-        clips = torch.cat([model.decode(model.encode(part), part.shape[2]) for part in video.split(4)])
-        images = model.decode(model.encode(video[:, :, :1]), 1)
-        return {"psnr": psnr(clips, video), "image_psnr": psnr(images, video[:, :, :1])}
+        images = video[:, :, :1]
+        return {"psnr": psnr(reconstruct(model, video), video), "image_psnr": psnr(reconstruct(model, images), images)}
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """Eight held-out clips, first and last quarter frames: original above reconstruction."""
@@ -114,13 +113,19 @@ def small_initial_deviation(model: nn.Module) -> None:
         bias[model.config.latent_channels :] = -5.0
 
 
-def weighted_l1(output: Tensor, target: Tensor, saturated_weight: float) -> Tensor:
-    """Mean absolute error; a pixel weighs 1 + saturated_weight * saturation.
+def reconstruct(model: TAE, video: Tensor) -> Tensor:
+    """Clips [b 3 f y x] that went through the TAE, four at a time."""
+    return torch.cat([model.decode(model.encode(part), part.shape[2]) for part in video.split(4)])
 
-    Saturation is (max - min) / 2 over RGB in [-1, 1].
-    """
-    saturation = (target.amax(dim=1, keepdim=True) - target.amin(dim=1, keepdim=True)) / 2
-    weights = 1 + saturated_weight * saturation
+
+def saturation(video: Tensor) -> Tensor:
+    """(max - min) / 2 over RGB in [-1, 1] of each pixel [b 1 f y x]."""
+    return (video.amax(dim=1, keepdim=True) - video.amin(dim=1, keepdim=True)) / 2
+
+
+def weighted_l1(output: Tensor, target: Tensor, saturated_weight: float) -> Tensor:
+    """Mean absolute error; a pixel weighs 1 + saturated_weight * saturation."""
+    weights = 1 + saturated_weight * saturation(target)
     return ((output - target).abs() * weights).mean() / weights.mean()
 
 
