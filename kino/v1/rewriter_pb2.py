@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from kino.v1 import info_pb2 as kino_dot_v1_dot_info__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kino/v1/rewriter.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\" \n\x1eRewriterServiceDescribeRequest\">\n\x1fRewriterServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\">\n\x0eRewriteRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x0e\n\x06person\x18\x03 \x01(\x08\"\xb4\x01\n\x0fRewriteResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12,\n\rsubstitutions\x18\x02 \x03(\x0b\x32\x15.kino.v1.Substitution\x12\x0c\n\x04kept\x18\x03 \x03(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12&\n\x06source\x18\x05 \x01(\x0e\x32\x16.kino.v1.RewriteSource\x12\x17\n\x0f\x66\x61llback_reason\x18\x06 \x01(\t\"<\n\x0cSubstitution\x12\r\n\x05\x61sked\x18\x01 \x01(\t\x12\r\n\x05\x64rawn\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x9d\x01\n\rRewriteSource\x12\x1e\n\x1aREWRITE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REWRITE_SOURCE_GRAMMAR\x10\x01\x12\x18\n\x14REWRITE_SOURCE_MODEL\x10\x02\x12\x1b\n\x17REWRITE_SOURCE_ENDPOINT\x10\x03\x12\x19\n\x15REWRITE_SOURCE_PROMPT\x10\x04\x32\xae\x01\n\x0fRewriterService\x12]\n\x08\x44\x65scribe\x12\'.kino.v1.RewriterServiceDescribeRequest\x1a(.kino.v1.RewriterServiceDescribeResponse\x12<\n\x07Rewrite\x12\x17.kino.v1.RewriteRequest\x1a\x18.kino.v1.RewriteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kino/v1/rewriter.proto\x12\x07kino.v1\x1a\x12kino/v1/info.proto\" \n\x1eRewriterServiceDescribeRequest\">\n\x1fRewriterServiceDescribeResponse\x12\x1b\n\x04info\x18\x01 \x01(\x0b\x32\r.kino.v1.Info\"O\n\x0eRewriteRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x0e\n\x06person\x18\x03 \x01(\x08\x12\x0f\n\x07picture\x18\x04 \x01(\x08\"\xb4\x01\n\x0fRewriteResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12,\n\rsubstitutions\x18\x02 \x03(\x0b\x32\x15.kino.v1.Substitution\x12\x0c\n\x04kept\x18\x03 \x03(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12&\n\x06source\x18\x05 \x01(\x0e\x32\x16.kino.v1.RewriteSource\x12\x17\n\x0f\x66\x61llback_reason\x18\x06 \x01(\t\"<\n\x0cSubstitution\x12\r\n\x05\x61sked\x18\x01 \x01(\t\x12\r\n\x05\x64rawn\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x9d\x01\n\rRewriteSource\x12\x1e\n\x1aREWRITE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REWRITE_SOURCE_GRAMMAR\x10\x01\x12\x18\n\x14REWRITE_SOURCE_MODEL\x10\x02\x12\x1b\n\x17REWRITE_SOURCE_ENDPOINT\x10\x03\x12\x19\n\x15REWRITE_SOURCE_PROMPT\x10\x04\x32\xae\x01\n\x0fRewriterService\x12]\n\x08\x44\x65scribe\x12\'.kino.v1.RewriterServiceDescribeRequest\x1a(.kino.v1.RewriterServiceDescribeResponse\x12<\n\x07Rewrite\x12\x17.kino.v1.RewriteRequest\x1a\x18.kino.v1.RewriteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kino.v1.rewriter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REWRITESOURCE']._serialized_start=463
-  _globals['_REWRITESOURCE']._serialized_end=620
+  _globals['_REWRITESOURCE']._serialized_start=480
+  _globals['_REWRITESOURCE']._serialized_end=637
   _globals['_REWRITERSERVICEDESCRIBEREQUEST']._serialized_start=55
   _globals['_REWRITERSERVICEDESCRIBEREQUEST']._serialized_end=87
   _globals['_REWRITERSERVICEDESCRIBERESPONSE']._serialized_start=89
   _globals['_REWRITERSERVICEDESCRIBERESPONSE']._serialized_end=151
   _globals['_REWRITEREQUEST']._serialized_start=153
-  _globals['_REWRITEREQUEST']._serialized_end=215
-  _globals['_REWRITERESPONSE']._serialized_start=218
-  _globals['_REWRITERESPONSE']._serialized_end=398
-  _globals['_SUBSTITUTION']._serialized_start=400
-  _globals['_SUBSTITUTION']._serialized_end=460
-  _globals['_REWRITERSERVICE']._serialized_start=623
-  _globals['_REWRITERSERVICE']._serialized_end=797
+  _globals['_REWRITEREQUEST']._serialized_end=232
+  _globals['_REWRITERESPONSE']._serialized_start=235
+  _globals['_REWRITERESPONSE']._serialized_end=415
+  _globals['_SUBSTITUTION']._serialized_start=417
+  _globals['_SUBSTITUTION']._serialized_end=477
+  _globals['_REWRITERSERVICE']._serialized_start=640
+  _globals['_REWRITERSERVICE']._serialized_end=814
 # @@protoc_insertion_point(module_scope)

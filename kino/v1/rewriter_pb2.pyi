@@ -102,22 +102,28 @@ class RewriteRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     PERSON_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What the person typed: not blank, no control characters, within Limits.prompt_bytes."""
     seed: _builtins.int
     """Seed of every choice that the prompt leaves open, 0 to 2^63 - 1."""
     person: _builtins.bool
     """Write of a person, whom a picture shows, whatever else the prompt names or leaves open."""
+    picture: _builtins.bool
+    """Write of a picture that the video begins with: of colour, object and place, nothing is made up that the prompt leaves
+    open. Not with `person`.
+    """
     def __init__(
         self,
         *,
         prompt: _builtins.str = ...,
         seed: _builtins.int = ...,
         person: _builtins.bool = ...,
+        picture: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person", "prompt", b"prompt", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person", "picture", b"picture", "prompt", b"prompt", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from kino.manifest import Manifest
 from kino.models.adopted_writer import Answer, NoRoomError
 from kino.registry import Registry
 from services.rewriter.account import Rewriting
-from services.rewriter.rules import AnswerError, accept, rules, unchanged
+from services.rewriter.rules import AnswerError, Shown, accept, rules, unchanged
 
 
 class CaptionEngine:
@@ -25,11 +25,11 @@ class CaptionEngine:
         self.writer = open_writer(manifest, registry)
         self.runtime = place(self.writer, manifest, registry, runtime, device)
 
-    def steps(self, prompt: str, seed: int, person: bool = False) -> Iterator[Rewriting | None]:
+    def steps(self, prompt: str, seed: int, shown: Shown = "") -> Iterator[Rewriting | None]:
         """None after each token, and the rewriting last: the prompt as it was where the answer is no caption."""
         answer = Answer("")
         try:
-            for longer in self.writer.answer(rules(person), prompt, seed):
+            for longer in self.writer.answer(rules(shown), prompt, seed):
                 answer = longer
                 yield None
             caption, account = accept(prompt, answer.text, ended=answer.ended)

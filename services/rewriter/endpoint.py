@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from services.rewriter.account import Rewriting
-from services.rewriter.rules import AnswerError, accept, rules
+from services.rewriter.rules import AnswerError, Shown, accept, rules
 
 MAX_RESPONSE_BYTES = 256 * 1024
 MAX_ANSWER_TOKENS = 512
@@ -56,13 +56,13 @@ class Endpoint:
         await self._client.aclose()
 
     async def rewrite(
-        self, prompt: str, seed: int, remaining_seconds: float | None = None, person: bool = False
+        self, prompt: str, seed: int, remaining_seconds: float | None = None, shown: Shown = ""
     ) -> Rewriting:
         """The caption for a prompt.
 
         Args:
             remaining_seconds: until the caller's deadline; half of them at most are spent, the rest is for a fall-back.
-            person: write of a person, whom a picture shows.
+            shown: what a picture shows already.
 
         Raises:
             EndpointError: it could not be reached, took too long, or answered with anything but a caption.
@@ -70,7 +70,7 @@ class Endpoint:
         seconds = self.seconds if remaining_seconds is None else min(self.seconds, remaining_seconds / 2)
         try:
             async with asyncio.timeout(seconds):
-                answer, ended = await self._ask_twice(prompt, seed, rules(person))
+                answer, ended = await self._ask_twice(prompt, seed, rules(shown))
         except TimeoutError as error:
             self._budget = max(0.0, self._budget - 1)
             raise EndpointError(f"the endpoint gave no answer within {seconds:g} seconds") from error

@@ -16,6 +16,8 @@ from kino.weights import find, open_network
 from services.rewriter.account import Rewriting, account
 from services.rewriter.captions import CaptionEngine
 from services.rewriter.person import about_person
+from services.rewriter.picture import of_picture
+from services.rewriter.rules import Shown
 
 TOKENIZER = "tokenizer.json"
 GRAMMAR = "grammar.json"
@@ -28,11 +30,11 @@ class Rewriter(Protocol):
     manifest: Manifest
     runtime: Runtime
 
-    def steps(self, prompt: str, seed: int, person: bool = False) -> Iterator[Rewriting | None]:
+    def steps(self, prompt: str, seed: int, shown: Shown = "") -> Iterator[Rewriting | None]:
         """One step of computing at a time; the last gives the rewriting.
 
         Args:
-            person: write of a person, whom a picture shows.
+            shown: what a picture shows already.
         """
 
 
@@ -67,26 +69,29 @@ class RewriterEngine:
         self._drafter = Drafter(model, tokenizer, self.grammar)
         self._of_person = Drafter(model, tokenizer, about_person(self.grammar))
 
-    def steps(self, prompt: str, seed: int, person: bool = False) -> Iterator[Rewriting]:
+    def steps(self, prompt: str, seed: int, shown: Shown = "") -> Iterator[Rewriting]:
         """The rewriting, in one step: drafts under a grammar are short."""
-        yield self.rewrite(prompt, seed, person)
+        yield self.rewrite(prompt, seed, shown)
 
-    def rewrite(self, prompt: str, seed: int, person: bool = False) -> Rewriting:
+    def rewrite(self, prompt: str, seed: int, shown: Shown = "") -> Rewriting:
         """The sentence for a prompt; one that is such a sentence already comes back unchanged.
 
         Args:
             prompt: not blank; its quoted parts are never shown to the model.
             seed: of every choice that the prompt leaves open, 0 to 2^63 - 1.
-            person: write of a person, whom a picture shows.
+            shown: what a picture shows already.
         """
-        drafter = self._of_person if person else self._drafter
+        drafter = self._of_person if shown == "person" else self._drafter
         grammar = drafter.grammar
         values = grammar.parse(prompt)
         if values is not None:
             choices = {name: Choice(value) for name, value in values.items()}
         else:
             choices = drafter.draft(QUOTES.sub(" ", prompt), seed)
-        sentence = grammar.write({name: choice.value for name, choice in choices.items()})
+        if shown == "picture":
+            sentence = of_picture(grammar, QUOTES.sub(" ", prompt), choices)
+        else:
+            sentence = grammar.write({name: choice.value for name, choice in choices.items()})
         return Rewriting(sentence, account(grammar, prompt, choices, self.manifest.preset))
 
 

@@ -1,5 +1,7 @@
 """What a language model is told when it rewrites in words of its own, and what is taken from its answer."""
 
+from typing import Literal
+
 from kino import validate
 from kino.tokens import QUOTES
 from services.rewriter.account import Account, Rewriting, Substitution
@@ -27,9 +29,18 @@ The wish is about one person, of whom there is a picture already. Call this pers
 wish does, and say nothing of face, skin and hair."""
 
 
-def rules(person: bool = False) -> str:
-    """What the model is told: of any wish, or of one about a person whom a picture shows."""
-    return RULES + OF_PERSON if person else RULES
+OF_PICTURE = """
+
+There is a picture already of how the video begins. Write what moves and how, and what the camera does; of all that a
+picture shows, say only what the wish says."""
+
+Shown = Literal["", "person", "picture"]
+"""What a picture shows already: nothing, the person of the video, or how it begins."""
+
+
+def rules(shown: Shown = "") -> str:
+    """What the model is told of a wish."""
+    return RULES + {"": "", "person": OF_PERSON, "picture": OF_PICTURE}[shown]
 
 
 class AnswerError(Exception):

@@ -12,6 +12,7 @@ import grpc.aio
 
 from kino import validate
 from kino.compute import ComputeQueue
+from kino.errors import InvalidArgumentError
 from kino.presets import PRESETS
 from kino.registry import Registry
 from kino.v1 import rewriter_pb2, rewriter_pb2_grpc
@@ -19,7 +20,7 @@ from services.description import part, text_limits
 from services.rewriter.account import Rewriting
 from services.rewriter.endpoint import Endpoint, EndpointError
 from services.rewriter.engine import Rewriter, open_rewriter
-from services.rewriter.rules import rules
+from services.rewriter.rules import Shown, rules
 from services.service import ServiceConfig
 
 KEY_VARIABLE = "KINO_ENDPOINT_KEY"
@@ -75,7 +76,7 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
     ) -> rewriter_pb2.RewriteResponse:
         """Rewrite a prompt."""
         prompt, seed = validate.prompt(request.prompt), validate.seed(request.seed)
-        rewriting = await self._rewrite(prompt, seed, request.person, context.time_remaining())
+        rewriting = await self._rewrite(prompt, seed, _shown(request), context.time_remaining())
         return rewriter_pb2.RewriteResponse(
             prompt=rewriting.prompt,
             substitutions=[
@@ -94,26 +95,33 @@ class RewriterServicer(rewriter_pb2_grpc.RewriterServiceServicer):
         digest = self._engine.manifest.digest
         if self._endpoint is None:
             return digest
-        return hashlib.sha256("\n".join((digest, self._endpoint.model, rules(True))).encode()).hexdigest()
+        told = digest, self._endpoint.model, rules("person"), rules("picture")
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
-    async def _rewrite(self, prompt: str, seed: int, person: bool, remaining_seconds: float | None) -> Rewriting:
+    async def _rewrite(self, prompt: str, seed: int, shown: Shown, remaining_seconds: float | None) -> Rewriting:
         """The endpoint's rewriting, or the model's where there is none or it has failed."""
         if self._endpoint is None:
-            return await self._own(prompt, seed, person)
+            return await self._own(prompt, seed, shown)
         try:
-            return await self._endpoint.rewrite(prompt, seed, remaining_seconds, person)
+            return await self._endpoint.rewrite(prompt, seed, remaining_seconds, shown)
         except EndpointError as error:
             _log.warning("the endpoint failed, the model of the service writes", extra={"reason": str(error)})
-            own = await self._own(prompt, seed, person)
+            own = await self._own(prompt, seed, shown)
             reasons = [reason for reason in (str(error), own.fallback_reason) if reason]
             return replace(own, fallback_reason="; ".join(reasons))
 
-    async def _own(self, prompt: str, seed: int, person: bool) -> Rewriting:
+    async def _own(self, prompt: str, seed: int, shown: Shown) -> Rewriting:
         """The rewriting of the service's own model; whoever cancels leaves the device after a token."""
         rewriting: Rewriting | None = None
-        steps = self._engine.steps(prompt, seed, person)
+        steps = self._engine.steps(prompt, seed, shown)
         async with self._queue.turn(), aclosing(self._queue.iterate(steps)) as taken:
             async for step in taken:
                 rewriting = step
         assert rewriting is not None
         return rewriting
+
+
+def _shown(request: rewriter_pb2.RewriteRequest) -> Shown:
+    if request.person and request.picture:
+        raise InvalidArgumentError("picture", True, "left out where the prompt is about a person")
+    return "person" if request.person else "picture" if request.picture else ""

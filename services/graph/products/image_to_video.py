@@ -36,7 +36,7 @@ def expand(product: graph_pb2.ImageToVideo, field: str, infos: Infos, seed: int)
     sizes = [entry.size for entry in limits.aspects]
     if product.WhichOneof("size") is not None:
         sizes = [bounds.frame_size(product, field, limits)]
-    made = encoded(product, field, infos, seed, fps)
+    made = encoded(product, field, infos, seed, fps, shown="picture")
     made.nodes.add(name="picture", conform=graph_pb2.ConformRequest(media=product.image, sizes=sizes, max_frames=1))
     made.nodes.add(name="look", tae_encode=tae_pb2.TaeServiceEncodeRequest())
     generates = _maker(infos).component == "generator"

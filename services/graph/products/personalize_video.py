@@ -34,7 +34,7 @@ def expand(product: graph_pb2.PersonalizeVideo, field: str, infos: Infos, seed: 
         seed=seed,
         sampling=bounds.sampling(product.sampling, f"{field}.sampling", limits),
     )
-    made = encoded(product, field, infos, seed, fps, person=True)
+    made = encoded(product, field, infos, seed, fps, shown="person")
     made.nodes.add(name="identify", identify=personalizer_pb2.IdentifyRequest(image=product.image))
     made.nodes.add(name="personalize", personalize=personalize)
     for source, target in (

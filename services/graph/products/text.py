@@ -1,6 +1,7 @@
 """What films and pictures of a sentence have in common: one pipeline, from the prompt to the file."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from kino import bounds, validate
 from kino.errors import FailedPreconditionError, InvalidArgumentError
@@ -56,7 +57,7 @@ def encoded(
     infos: Infos,
     seed: int,
     fps: int | None,
-    person: bool = False,
+    shown: Literal["", "person", "picture"] = "",
 ) -> graph_pb2.Pipeline:
     """Return rewrite -> encode, without the first step where the prompt is verbatim; the rest is as in `pipeline`.
 
@@ -64,7 +65,7 @@ def encoded(
     words that this one does not know.
 
     Args:
-        person: rewrite the prompt as one about the person of a picture.
+        shown: what a picture shows already, and the rewriter need not make up: the person, or how the video begins.
     """
     verbatim = product.verbatim or not _writes_for_generator(infos)
     reader = "encoder" if verbatim else "rewriter"
@@ -76,7 +77,10 @@ def encoded(
     if verbatim:
         encode.prompt = prompt
     else:
-        made.nodes.add(name="rewrite", rewrite=rewriter_pb2.RewriteRequest(prompt=prompt, seed=seed, person=person))
+        rewrite = rewriter_pb2.RewriteRequest(
+            prompt=prompt, seed=seed, person=shown == "person", picture=shown == "picture"
+        )
+        made.nodes.add(name="rewrite", rewrite=rewrite)
         made.edges.append(edge("rewrite.prompt", "encode.prompt"))
     made.nodes.add(name="encode", encode=encode)
     return made

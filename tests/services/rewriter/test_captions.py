@@ -17,6 +17,7 @@ from kino.v1.rewriter_pb2_grpc import RewriterServiceStub
 from services.rewriter.account import Rewriting
 from services.rewriter.captions import CaptionEngine
 from services.rewriter.engine import RewriterEngine, open_rewriter
+from services.rewriter.rules import Shown
 from tests import folders
 from tests.services.conftest import Serve, Served
 from training.adopt import adopt
@@ -71,9 +72,9 @@ async def test_cancelling_ends_the_model_within_a_token(serve: Serve, models: Pa
     engine, taken, begun = served.servicer._engine, 0, asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def counted(prompt: str, seed: int, person: bool) -> Iterator[Rewriting | None]:
+    def counted(prompt: str, seed: int, shown: Shown) -> Iterator[Rewriting | None]:
         nonlocal taken
-        for step in CaptionEngine.steps(engine, prompt, seed, person):
+        for step in CaptionEngine.steps(engine, prompt, seed, shown):
             taken += 1
             loop.call_soon_threadsafe(begun.set)
             yield step

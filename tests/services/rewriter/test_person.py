@@ -39,20 +39,20 @@ def test_words_for_people_are_kept_and_things_are_stood_in_for() -> None:
 def test_a_sentence_of_a_person_passes_unchanged(engine: RewriterEngine) -> None:
     for index in range(8):
         sentence = nameless(sample_person(3, index, "held_out"))
-        rewriting = engine.rewrite(sentence, 0, person=True)
+        rewriting = engine.rewrite(sentence, 0, shown="person")
         assert rewriting.prompt == sentence
         assert rewriting.account.substitutions == []
 
 
 def test_what_she_does_is_kept_and_what_cannot_be_shown_is_told(engine: RewriterEngine) -> None:
-    rewriting = engine.rewrite("She walks through the snow, zoom in", 1, person=True)
+    rewriting = engine.rewrite("She walks through the snow, zoom in", 1, shown="person")
     assert rewriting.prompt.startswith("a person in a")
     assert " moves " in rewriting.prompt
     assert rewriting.prompt.endswith("in the snow, the camera zooms in")
     assert rewriting.account.kept == ["she", "walks", "snow", "zoom in"]
-    dressed = engine.rewrite("a woman wearing a blue dress hops in the city", 1, person=True)
+    dressed = engine.rewrite("a woman wearing a blue dress hops in the city", 1, shown="person")
     assert dressed.prompt == "a person in a blue dress bounces in a city"
-    beside = engine.rewrite("a red cat spins in the forest", 1, person=True)
+    beside = engine.rewrite("a red cat spins in the forest", 1, shown="person")
     assert beside.prompt == "a person in a red dress spins in a forest"
     assert [(row.asked, row.drawn) for row in beside.account.substitutions] == [("cat", "person")]
 
@@ -63,5 +63,5 @@ def test_without_the_flag_people_are_stood_in_for(engine: RewriterEngine) -> Non
 
 def test_the_rules_of_a_person_add_to_the_rules() -> None:
     assert rules() == RULES
-    assert rules(person=True).startswith(RULES)
-    assert "say nothing of face" in rules(person=True)
+    assert rules("person").startswith(RULES)
+    assert "say nothing of face" in rules("person")
