@@ -18,7 +18,7 @@ from training.edit_pairs import PairSet, open_pairs
 from training.edit_sampling import open_sources
 from training.latents import LatentSet, open_latents
 from training.published import PromptEncoder
-from training.world.captions import canonical, caption
+from training.world.captions import canonical, caption, moving
 
 logger = logging.getLogger("training")
 
@@ -28,11 +28,12 @@ class Stream:
     """Items of one kind, and their share among those that a batch is drawn from.
 
     Args:
-        task: "edit" for pairs; "text" or "image" for clips of a `LatentSet`; "back" for targets whose sources the
+        task: "edit" for pairs; "text" or "image" for clips of a `LatentSet`, "moving" for those with their first
+            frames, whose sentences need not say what these show; "back" for targets whose sources the
             network makes before it is trained, by the instruction that undoes the edit.
     """
 
-    task: Literal["edit", "text", "image", "back"]
+    task: Literal["edit", "text", "image", "moving", "back"]
     items: PairSet | LatentSet
     share: float = 1.0
 
@@ -73,8 +74,9 @@ class ClipExamples:
     """Clips to be made from their captions, with their first frames given or not."""
 
     def __init__(self, items: LatentSet, targets: NDArray[np.float16], coverage: NDArray[np.uint8],
-                 pictures: NDArray[np.float16] | None) -> None:  # fmt: skip
+                 pictures: NDArray[np.float16] | None, tells_all: bool = True) -> None:  # fmt: skip
         self.items, self.targets, self.coverage, self.pictures = items, targets, coverage, pictures
+        self.tells_all = tells_all
         self.indices = np.arange(items.count)
 
     def take(self, index: int) -> tuple[Tensor, Tensor, NDArray[np.uint8]]:
@@ -90,7 +92,10 @@ class ClipExamples:
     def sentence(self, index: int, rng: np.random.Generator | None) -> tuple[str, str]:
         """The caption with its frame rate."""
         scene = self.items.scene(index)
-        told = canonical(scene) if rng is None else caption(scene, rng)
+        if not self.tells_all:
+            told = moving(scene, rng if rng is not None else np.random.default_rng(index))
+        else:
+            told = canonical(scene) if rng is None else caption(scene, rng)
         return "text" if self.pictures is None else "image", with_frame_rate(told, self.items.fps)
 
 
@@ -116,7 +121,8 @@ class Opener:
         items = stream.items
         if isinstance(items, LatentSet):
             clips = open_latents(items, self.tae, self.space, self.folder)
-            return ClipExamples(items, clips.values, clips.coverage, self._pictures(items, stream.task))
+            pictures = self._pictures(items) if stream.task in ("image", "moving") else None
+            return ClipExamples(items, clips.values, clips.coverage, pictures, stream.task != "moving")
         pairs = open_pairs(items, self.tae, self.space, self.folder)
         targets = pairs.values[:, -1]
         if stream.task == "edit":
@@ -130,9 +136,9 @@ class Opener:
         logger.info("kept %d of %d made sources", len(kept), items.count)
         return PairExamples(items, made.values, targets, pairs.touched, balanced(kept, items))
 
-    def _pictures(self, items: LatentSet, task: str) -> NDArray[np.float16] | None:
+    def _pictures(self, items: LatentSet) -> NDArray[np.float16]:
         first = replace(items, frames=1, still_seconds=0.0)
-        return open_latents(first, self.tae, self.space, self.folder).values if task == "image" else None
+        return open_latents(first, self.tae, self.space, self.folder).values
 
 
 def balanced(indices: NDArray[np.intp], items: PairSet) -> NDArray[np.intp]:

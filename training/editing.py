@@ -8,7 +8,7 @@ they are given out. `--of pictures` measures image to video: the first frame's P
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -82,15 +82,15 @@ def composed(clips: Iterable[Frames], shown: Iterable[Frames], kinds: Iterable[K
 
 @torch.inference_mode()
 def animated(
-    scenes: list[Scene], editor: DiT, prompts: PromptEncoder, tae: TAE, how: EditSampling, seed: int
+    scenes: list[Scene], texts: list[str], editor: DiT, prompts: PromptEncoder, tae: TAE, how: EditSampling, seed: int
 ) -> Iterator[Frames]:
-    """Films of held-out scenes from their captions and first frames."""
+    """Films of held-out scenes from sentences and first frames."""
     task = EDITOR_TASKS.index("image")
     for start in range(0, len(scenes), BATCH):
         among = scenes[start : start + BATCH]
         pictures = np.stack([render(scene, 1, SIDE, SIDE, CLIP.fps) for scene in among])
         condition = conditions.from_picture(tae.encode(to_signed(pictures)), latent_frames(CLIP.frames))
-        told = [with_frame_rate(canonical(scene), CLIP.fps) for scene in among]
+        told = [with_frame_rate(text, CLIP.fps) for text in texts[start : start + BATCH]]
         made = sample_edits(editor, prompts, told, torch.full((len(among),), task), condition, how, seed + start)
         yield from to_pixels(tae.decode(made, CLIP.frames))
 
@@ -148,6 +148,17 @@ def open_editor(run: Path | None, registry: Registry) -> DiT:
     return editor.eval()
 
 
+_MOVES: dict[str, Callable[[Scene], str]] = {
+    "it": lambda scene: f"it {_moves(scene)}",
+    "thing": lambda scene: f"the {scene.object} {_moves(scene)}",
+}
+"""Sentences that leave to the picture what it shows."""
+
+
+def _moves(scene: Scene) -> str:
+    return scene.motion if scene.camera == "still" else f"{scene.motion}, the camera {scene.camera}"
+
+
 def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, object]:
     """Figures of what was asked for on the command line."""
     edits = [sample_edit(given.scenes, index, "held_out") for index in range(given.count)]
@@ -189,6 +200,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=204, help="multiples of 6 hold as many of each kind")
     parser.add_argument("--run", type=Path, help="folder of an editor's run; default: the published editor")
     parser.add_argument("--free", action="store_true", help="free instructions, as the service reads them")
+    parser.add_argument("--told", choices=("all", *_MOVES), default="all", help="of pictures: how much sentences say")
     parser.add_argument("--steps", type=int, default=EditSampling.steps)
     parser.add_argument("--linear-steps", type=int, default=EditSampling.linear_steps)
     parser.add_argument("--guidance", type=float, default=EditSampling.guidance)
@@ -203,7 +215,8 @@ def main() -> None:
     if given.of == "pictures":
         tae, scenes = open_tae("mini", registry)[0], [sample(given.scenes, i, "held_out") for i in range(given.count)]
         editor, prompts = open_editor(given.run, registry), PromptEncoder("mini", registry)
-        shown = list(animated(scenes, editor, prompts, tae, sampling(given), given.seed))
+        texts = [_MOVES.get(given.told, canonical)(scene) for scene in scenes]
+        shown = list(animated(scenes, texts, editor, prompts, tae, sampling(given), given.seed))
         figures = measure_pictures(scenes, shown, tae)
     else:
         figures = measure_edits(given, registry)

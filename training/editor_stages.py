@@ -153,4 +153,26 @@ EDITOR_ROWS = [
         validate_every=100,
         checkpoint_every=40,
     ),
+    Recipe(
+        name="editor_mini_moving",
+        component="editor",
+        settings=replace(
+            BACK,
+            clips=(
+                Stream("back", PairSet("targets", "train", 1_200, seed=1), 0.4),
+                Stream("image", replace(CLIPS, count=1_600), 0.1),
+                Stream("moving", replace(CLIPS, count=1_600), 0.25),
+                replace(ANIMATED, share=0.25),
+            ),
+            start="editor_mini_again",
+        ),
+        steps=320,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
+        own_share=0.65,
+        flat=0.5,
+        storage="int8",
+        validate_every=100,
+        checkpoint_every=40,
+    ),
 ]

@@ -9,12 +9,15 @@ import torch
 from kino import conditions
 from kino.models.dit import DiT
 from kino.presets import EDITOR_TASKS, PRESETS
+from kino.prompts import with_frame_rate
 from training.edit_sampling import EditSampling, sample_edits
-from training.edit_streams import PairExamples, Stream
+from training.edit_streams import ClipExamples, PairExamples, Stream
+from training.latents import LatentSet
 from training.objectives.dit import AlignedDit
 from training.objectives.edit import EditObjective, EditSettings, start_from
 from training.recipes import RECIPES
 from training.train import Run, train
+from training.world.captions import canonical, moving
 
 ROW = RECIPES["editor_nano"]
 SETTINGS = cast(EditSettings, ROW.settings)
@@ -148,3 +151,16 @@ def test_training_resumes_and_measures_each_task(runs: Path) -> None:
     assert (runs / "editor_nano" / "sample_000004.png").stat().st_size > 1000
     assert isinstance(run.average, DiT)
     assert run.average.patch_out.weight.abs().max() > 0
+
+
+def test_sentences_of_moving_clips_leave_to_the_picture_what_it_shows() -> None:
+    items = LatentSet("train", 4, size=32, frames=16)
+    latents, coverage = np.zeros((4, 16, 2, 4, 4), np.float16), np.zeros((4, 2, 4, 4), np.uint8)
+    moving_, all_ = (
+        ClipExamples(items, latents, coverage, latents[:, :, :1], tells_all=told) for told in (False, True)
+    )
+    for index in range(4):
+        scene = items.scene(index)
+        expected = moving(scene, np.random.default_rng(index))
+        assert moving_.sentence(index, None) == ("image", with_frame_rate(expected, items.fps))
+        assert all_.sentence(index, None) == ("image", with_frame_rate(canonical(scene), items.fps))

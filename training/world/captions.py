@@ -44,6 +44,16 @@ def canonical(scene: Scene) -> str:
     return ", ".join(parts)
 
 
+def moving(scene: Scene, rng: np.random.Generator) -> str:
+    """What happens in a scene, as people tell it who show a picture of it: of what is seen much, little or nothing."""
+    noun, said = pick(rng, (scene.object, *NOUNS[scene.object])), with_article(scene.colour, scene.object)
+    subject = pick(rng, ("it", f"the {noun}", with_article(noun), f"the {scene.colour} {noun}", said))
+    verb = scene.motion if rng.random() < 0.6 else _verb(scene, rng)
+    place = f" {PLACE_PHRASES[scene.place]}" if rng.random() < 0.3 else ""
+    camera = f", the camera {scene.camera}" if scene.camera != "still" else ""
+    return f"{subject} {verb}{place}{camera}"
+
+
 def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle = "any") -> str:
     """A natural caption of a scene, drawn anew at each call.
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from training.world.captions import CaptionStyle, canonical, caption
+from training.world.captions import CaptionStyle, canonical, caption, moving
 from training.world.scene import RICH, Identity, Scene, Second, sample
 from training.world.words import CAMERA_WORDS, COLOUR_WORDS, NOUNS, SETTINGS, VERBS, WHERE
 
@@ -78,3 +78,14 @@ def test_articles_fit() -> None:
 def test_an_unknown_style_is_refused() -> None:
     with pytest.raises(ValueError, match="style is 'haiku'; must be any, canonical"):
         caption(sample(0, 0), np.random.default_rng(0), "haiku")  # type: ignore[arg-type]
+
+
+def test_of_a_picture_sentences_tell_what_happens_and_little_else() -> None:
+    scene = next(scene for scene in (sample(0, index) for index in range(99)) if scene.camera == "pans left")
+    rng = np.random.default_rng(0)
+    told = [moving(scene, rng) for _ in range(200)]
+    verbs = [scene.motion, *(verb for verb, _ in VERBS[scene.motion])]
+    assert all(any(f" {verb}" in text for verb in verbs) for text in told)
+    assert all(text.endswith(", the camera pans left") for text in told)
+    assert 0.1 < np.mean([text.startswith("it ") for text in told]) < 0.3
+    assert 0.2 < np.mean([scene.colour in text for text in told]) < 0.6
