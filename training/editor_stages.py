@@ -1,4 +1,4 @@
-"""The editor's training runs in the paper's order: single frames, made-up tasks on clips, backtranslation.
+"""The editor's training runs in the paper's order: single frames, made-up tasks on clips, backtranslation; then pictures.
 
 Source: Movie Gen (arXiv 2410.13720), section 5.2; the counts are ours.
 """
@@ -32,6 +32,35 @@ BACK = EditSettings(
 )
 NANO_CLIPS = LatentSet("train", 8, size=32, frames=16)
 NANO_PAIRS = PairSet("animated", "train", 8, size=32, frames=16)
+
+
+def _of_pictures(targets: PairSet, back: float, told: float, moving: float) -> tuple[Stream, ...]:
+    """Clips from their first frames, told whole and told in part, beside edits."""
+    clips = replace(CLIPS, count=4_000)
+    return (
+        Stream("back", targets, back),
+        Stream("image", clips, told),
+        Stream("moving", clips, moving),
+        replace(ANIMATED, share=0.2),
+    )
+
+
+def _tuned(name: str, settings: EditSettings, steps: int, own_share: float = 1.0) -> Recipe:
+    """A stage that changes gently what an earlier one learned."""
+    return Recipe(
+        name=name,
+        component="editor",
+        settings=settings,
+        steps=steps,
+        matrix_rate=0.01,
+        vector_rate=5e-4,
+        own_share=own_share,
+        flat=0.5,
+        storage="int8",
+        validate_every=100,
+        checkpoint_every=40,
+    )
+
 
 EDITOR_ROWS = [
     Recipe(
@@ -123,56 +152,35 @@ EDITOR_ROWS = [
         validate_every=100,
         checkpoint_every=40,
     ),
-    Recipe(
-        name="editor_mini_back",
-        component="editor",
-        settings=BACK,
-        steps=750,
-        matrix_rate=0.01,
-        vector_rate=5e-4,
-        own_share=0.65,
-        flat=0.5,
-        storage="int8",
-        validate_every=100,
-        checkpoint_every=40,
-    ),
-    Recipe(
-        name="editor_mini_again",
-        component="editor",
-        settings=replace(
+    _tuned("editor_mini_back", BACK, 750, own_share=0.65),
+    _tuned(
+        "editor_mini_again",
+        replace(
             BACK,
             clips=(Stream("back", PairSet("targets", "train", 1_200, seed=1), 0.5), *BACK.clips[1:]),
             start="editor_mini_back",
         ),
-        steps=700,
-        matrix_rate=0.01,
-        vector_rate=5e-4,
+        700,
         own_share=0.65,
-        flat=0.5,
-        storage="int8",
-        validate_every=100,
-        checkpoint_every=40,
     ),
-    Recipe(
-        name="editor_mini_moving",
-        component="editor",
-        settings=replace(
+    _tuned(
+        "editor_mini_moving",
+        replace(
             BACK,
-            clips=(
-                Stream("back", PairSet("targets", "train", 1_200, seed=1), 0.4),
-                Stream("image", replace(CLIPS, count=1_600), 0.1),
-                Stream("moving", replace(CLIPS, count=1_600), 0.25),
-                replace(ANIMATED, share=0.25),
-            ),
+            clips=_of_pictures(PairSet("targets", "train", 1_200, seed=1), back=0.3, told=0.15, moving=0.35),
+            still_share=0.1,
             start="editor_mini_again",
         ),
-        steps=320,
-        matrix_rate=0.01,
-        vector_rate=5e-4,
-        own_share=0.65,
-        flat=0.5,
-        storage="int8",
-        validate_every=100,
-        checkpoint_every=40,
+        1500,
+    ),
+    _tuned(
+        "editor_mini_pictures",
+        replace(
+            BACK,
+            clips=_of_pictures(PairSet("targets", "train", 400, seed=2), back=0.2, told=0.1, moving=0.5),
+            still_share=0.1,
+            start="editor_mini_moving",
+        ),
+        1300,
     ),
 ]

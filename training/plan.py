@@ -25,7 +25,7 @@ PLANS = {
     "mini": (
         *("tae_mini_decoder", "codec_mini", "vision_mini", "identity_mini", "t5_mini", "audio_mini_even"),
         *("ul2_mini", "byt5_mini", "metaclip_mini", "rewriter_mini"),
-        *("dit_mini_aspects", "editor_mini_moving", "personalizer_mini_likeness", "upsampler_mini"),
+        *("dit_mini_aspects", "editor_mini_pictures", "personalizer_mini_likeness", "upsampler_mini"),
     ),
 }
 """The last recipe of each component, in the paper's order."""

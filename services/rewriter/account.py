@@ -1,7 +1,7 @@
 """The honest account of a rewriting: what of a prompt was kept, and what became of the rest, checked word by word."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,19 +44,22 @@ class Rewriting:
     fallback_reason: str = ""
 
 
-def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model: str) -> Account:
+def account(
+    grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model: str, shown: Collection[str] = ()
+) -> Account:
     """What became of every word of `prompt`: nothing the draft claims is believed, nothing it passes over is left out.
 
     Args:
         model: the name under which a person knows the model, for the reasons.
+        shown: slots that the sentence leaves to a picture.
     """
-    result = Account([], [])
+    result, draft = Account([], []), _Draft(grammar, choices, model, shown)
     mentions = grammar.find(QUOTES.sub(" ", prompt))
     for mention in _joined(mentions, choices):
         if mention.slot:
-            _known(grammar, mention, mentions, choices, model, result)
+            _known(mention, mentions, draft, result)
         else:
-            _unknown(grammar, mention, choices, model, result)
+            _unknown(mention, draft, result)
     for match in QUOTES.finditer(prompt):
         if not any(match.groups()):
             continue
@@ -64,44 +67,50 @@ def account(grammar: Grammar, prompt: str, choices: Mapping[str, Choice], model:
     return Account(list(dict.fromkeys(result.kept)), list(dict.fromkeys(result.substitutions)))
 
 
-def _known(
-    grammar: Grammar,
-    mention: Mention,
-    mentions: list[Mention],
-    choices: Mapping[str, Choice],
-    model: str,
-    result: Account,
-) -> None:
-    choice = choices[mention.slot]
+@dataclass(frozen=True)
+class _Draft:
+    """What `account` is told."""
+
+    grammar: Grammar
+    choices: Mapping[str, Choice]
+    model: str
+    shown: Collection[str]
+
+    def instead(self, slot: str, asked: str) -> Substitution:
+        """What stands in for a phrase that was asked for."""
+        if slot in self.shown:
+            return Substitution(asked, "", f"no {asked} in {self.model}: left to the picture")
+        value = self.choices[slot].value
+        told = next(row.instead for row in self.grammar.slots if row.name == slot).format(value)
+        return Substitution(asked, value, f"no {asked} in {self.model}: {told}")
+
+
+def _known(mention: Mention, mentions: list[Mention], draft: _Draft, result: Account) -> None:
+    choice = draft.choices[mention.slot]
     value = choice.value
     if mention.means and value in mention.values:
         result.kept.append(mention.phrase)
     elif not mention.means and choice.asked == mention.phrase:
-        result.substitutions.append(_instead(grammar, mention.slot, value, mention.phrase, model))
+        result.substitutions.append(draft.instead(mention.slot, mention.phrase))
     elif any(other.slot == mention.slot and value in other.values for other in mentions if other is not mention):
-        reason = f"one {mention.slot} at a time in {model}: left out {mention.phrase}"
+        reason = f"one {mention.slot} at a time in {draft.model}: left out {mention.phrase}"
         result.substitutions.append(Substitution(mention.phrase, "", reason))
     else:
-        result.substitutions.append(_instead(grammar, mention.slot, value, mention.phrase, model))
+        result.substitutions.append(draft.instead(mention.slot, mention.phrase))
 
 
-def _unknown(grammar: Grammar, mention: Mention, choices: Mapping[str, Choice], model: str, result: Account) -> None:
-    slot = next((name for name, choice in choices.items() if choice.asked == mention.phrase), None)
+def _unknown(mention: Mention, draft: _Draft, result: Account) -> None:
+    slot = next((name for name, choice in draft.choices.items() if choice.asked == mention.phrase), None)
     if slot is None:
-        reason = f"{model} cannot show {mention.phrase}: left out"
+        reason = f"{draft.model} cannot show {mention.phrase}: left out"
         result.substitutions.append(Substitution(mention.phrase, "", reason))
-    elif _misspelt(grammar, slot, choices[slot].value, mention.phrase):
+    elif misspelt(draft.grammar, slot, draft.choices[slot].value, mention.phrase):
         result.kept.append(mention.phrase)
     else:
-        result.substitutions.append(_instead(grammar, slot, choices[slot].value, mention.phrase, model))
+        result.substitutions.append(draft.instead(slot, mention.phrase))
 
 
-def _instead(grammar: Grammar, slot: str, value: str, asked: str, model: str) -> Substitution:
-    told = next(row.instead for row in grammar.slots if row.name == slot).format(value)
-    return Substitution(asked, value, f"no {asked} in {model}: {told}")
-
-
-def _misspelt(grammar: Grammar, slot: str, value: str, asked: str) -> bool:
+def misspelt(grammar: Grammar, slot: str, value: str, asked: str) -> bool:
     """Whether the unknown phrase is close to one that means the value."""
     phrases = next(row.phrases for row in grammar.slots if row.name == slot)
     meant = [phrase for phrase, values in phrases.items() if value in values]

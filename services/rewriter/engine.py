@@ -16,7 +16,7 @@ from kino.weights import find, open_network
 from services.rewriter.account import Rewriting, account
 from services.rewriter.captions import CaptionEngine
 from services.rewriter.person import about_person
-from services.rewriter.picture import of_picture
+from services.rewriter.picture import held, of_picture, unsaid
 from services.rewriter.rules import Shown
 
 TOKENIZER = "tokenizer.json"
@@ -83,16 +83,19 @@ class RewriterEngine:
         """
         drafter = self._of_person if shown == "person" else self._drafter
         grammar = drafter.grammar
-        values = grammar.parse(prompt)
+        values, unquoted = grammar.parse(prompt), QUOTES.sub(" ", prompt)
         if values is not None:
             choices = {name: Choice(value) for name, value in values.items()}
         else:
-            choices = drafter.draft(QUOTES.sub(" ", prompt), seed)
+            choices = drafter.draft(unquoted, seed)
+        left_out: frozenset[str] = frozenset()
         if shown == "picture":
-            sentence = of_picture(grammar, QUOTES.sub(" ", prompt), choices)
+            choices = held(grammar, unquoted, choices)
+            left_out = unsaid(grammar, unquoted, choices)
+            sentence = of_picture(grammar, choices, left_out)
         else:
             sentence = grammar.write({name: choice.value for name, choice in choices.items()})
-        return Rewriting(sentence, account(grammar, prompt, choices, self.manifest.preset))
+        return Rewriting(sentence, account(grammar, prompt, choices, self.manifest.preset, left_out))
 
 
 def _language(config: LmConfig, manifest: Manifest, registry: Registry) -> tuple[Grammar, Tokenizer]:

@@ -1,25 +1,47 @@
 """The sentence of a prompt about a picture that the video begins with: what it leaves open, the picture shows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from kino.grammar import Choice, Grammar
+from services.rewriter.account import misspelt
+
+SEEN = ("colour", "object", "place")
+"""What a picture shows; how it moves, and what the camera does, it does not."""
 
 
-def of_picture(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> str:
-    """The sentence without colour, object and place as far as the prompt names none: "it grows", "the star grows"."""
-    pieces, limits = (
-        {slot.name: slot.pieces[choices[slot.name].value] for slot in grammar.slots},
-        grammar.limits(prompt),
+STILL = "stays still"
+
+
+def held(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> dict[str, Choice]:
+    """The choices, with a thing that stays still where the prompt moves the camera and says nothing of the thing."""
+    named = grammar.limits(prompt).named
+    motions = next(slot.pieces for slot in grammar.slots if slot.name == "motion")
+    moved = named["motion"] or choices["motion"].asked
+    if moved or choices["camera"].value == "still" or not named["camera"] or STILL not in motions:
+        return dict(choices)
+    return {**choices, "motion": Choice(STILL, is_open=True)}
+
+
+def unsaid(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> frozenset[str]:
+    """The slots of `SEEN` that the prompt names no value of; it may ask for what the grammar only has a stand-in for.
+
+    A misspelt value is named.
+    """
+    named = grammar.limits(prompt).named
+    return frozenset(
+        name
+        for name in SEEN
+        if name in choices and not named[name] and not misspelt(grammar, name, choices[name].value, choices[name].asked)
     )
-    unsaid = {
-        name for name, choice in choices.items() if not (limits.named[name] or limits.stand_ins[name] or choice.asked)
-    }
-    if {"colour", "object"} <= unsaid:
-        pieces |= {"colour": "it", "object": ""}
-    elif "colour" in unsaid:
-        pieces["colour"] = "the"
-    elif "object" in unsaid:
+
+
+def of_picture(grammar: Grammar, choices: Mapping[str, Choice], left_out: Collection[str]) -> str:
+    """The sentence without these slots: "it grows", "the star grows", "a red thing grows"."""
+    pieces = {slot.name: slot.pieces[choices[slot.name].value] for slot in grammar.slots}
+    if "colour" in left_out:
+        pieces |= {"colour": "it", "object": ""} if "object" in left_out else {"colour": "the"}
+    elif "object" in left_out:
         pieces["object"] = " thing"
-    if "place" in unsaid:
+    if "place" in left_out:
         pieces["place"] = ""
     return "".join(pieces[slot.name] for slot in grammar.slots).strip()

@@ -1,5 +1,6 @@
 """Films and sounds of the shipped weights, by free sentences through every service, as untaught judges read them."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from kino.client import Kino
 from kino.footage import read_video
-from kino.images import decode_image
+from kino.images import decode_image, encode_png
 from kino.media import write_video
 from kino.sound import read_sound
 from training.world.captions import caption
@@ -80,3 +81,17 @@ def test_a_picture_shows_its_colour_and_place(kino: Kino) -> None:
     assert picture.shape == (96, 96, 3)
     shown = judge(np.repeat(picture[None], 16, axis=0), 16.0)
     assert (shown.object, shown.colour, shown.place) == ("cube", "red", "snow")
+
+
+def test_films_of_pictures_show_what_sentences_leave_out(kino: Kino) -> None:
+    tally = Tally()
+    for index, scene in enumerate(SCENES):
+        picture = encode_png(render(scene, 1, 96, 96, 16)[0])
+        film = kino.animate(picture, f"it {scene.motion}", seed=index, silent=True)
+        frames, fps = read_video(BytesIO(film.video))
+        tally.add(scene, judge(frames, float(fps)))
+    right = {name: rate.right for name, rate in tally.rates().items()}
+    assert right["colour"] >= 14
+    assert right["place"] >= 15
+    assert right["object"] >= 9
+    assert right["motion"] >= 14

@@ -47,7 +47,8 @@ def canonical(scene: Scene) -> str:
 def moving(scene: Scene, rng: np.random.Generator) -> str:
     """What happens in a scene, as people tell it who show a picture of it: of what is seen much, little or nothing."""
     noun, said = pick(rng, (scene.object, *NOUNS[scene.object])), with_article(scene.colour, scene.object)
-    subject = pick(rng, ("it", f"the {noun}", with_article(noun), f"the {scene.colour} {noun}", said))
+    named = (f"the {noun}", with_article(noun), f"the {scene.colour} {noun}", said)
+    subject = "it" if rng.random() < 0.4 else pick(rng, named)
     verb = scene.motion if rng.random() < 0.6 else _verb(scene, rng)
     place = f" {PLACE_PHRASES[scene.place]}" if rng.random() < 0.3 else ""
     camera = f", the camera {scene.camera}" if scene.camera != "still" else ""

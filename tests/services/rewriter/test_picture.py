@@ -26,12 +26,25 @@ def engine() -> RewriterEngine:
         ("a red star is bouncing", "a red star bounces"),
         ("the kitty goes up, zoom in", "the cat rises, the camera zooms in"),
         ("a red star grows on a beach", "a red star grows on a beach"),
+        ("a black star grows", "the star grows"),
+        ("slowly zoom in", "it stays still, the camera zooms in"),
+        ("the dragon grows", "it grows"),
+        ("a purpel star grows", "a purple star grows"),
         ("something blue spins in the snow", "a blue thing spins in the snow"),
     ],
 )
 def test_nothing_is_made_up_of_what_a_picture_shows(engine: RewriterEngine, prompt: str, sentence: str) -> None:
     for seed in range(3):
         assert engine.rewrite(prompt, seed, shown="picture").prompt == sentence
+
+
+def test_what_a_picture_is_left_is_told(engine: RewriterEngine) -> None:
+    told = engine.rewrite("the black dragon grows", 0, shown="picture").account
+    assert told.kept == ["grows"]
+    assert [(wish.asked, wish.drawn, wish.reason) for wish in told.substitutions] == [
+        ("black", "", "no black in mini: left to the picture"),
+        ("dragon", "", "no dragon in mini: left to the picture"),
+    ]
 
 
 def test_the_rules_of_a_picture_add_to_the_rules() -> None:
