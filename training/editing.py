@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kino import conditions
 from kino.compositing import EVERYWHERE, GOING, STILL_SECONDS, blend, changes, composite, faded
 from kino.instructions import understand
+from kino.limits import EDITS
 from kino.models.dit import DiT
 from kino.models.tae import TAE
 from kino.presets import EDITOR_TASKS, PRESETS
@@ -41,6 +42,8 @@ from training.world.words import PLACE_PHRASES
 
 CLIP = Clip()
 SIDE = CLIP.size.height
+SERVED = EDITS["mini"]
+"""How the editor service samples when it is not told otherwise."""
 
 
 def sources(edits: list[Edit]) -> Iterator[Frames]:
@@ -201,10 +204,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of an editor's run; default: the published editor")
     parser.add_argument("--free", action="store_true", help="free instructions, as the service reads them")
     parser.add_argument("--told", choices=("all", *_MOVES), default="all", help="of pictures: how much sentences say")
-    parser.add_argument("--steps", type=int, default=EditSampling.steps)
-    parser.add_argument("--linear-steps", type=int, default=EditSampling.linear_steps)
-    parser.add_argument("--guidance", type=float, default=EditSampling.guidance)
-    parser.add_argument("--source-guidance", type=float, default=EditSampling.source_guidance)
+    parser.add_argument("--steps", type=int, default=SERVED.sampler.steps)
+    parser.add_argument("--linear-steps", type=int, default=SERVED.sampler.linear_steps)
+    parser.add_argument("--guidance", type=float, default=SERVED.sampler.guidance)
+    parser.add_argument("--source-guidance", type=float, default=SERVED.source_guidance)
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
     parser.add_argument("--scenes", type=int, default=1, help="seed of the held-out edits; tune on others")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
