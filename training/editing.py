@@ -33,7 +33,7 @@ from training.data import to_pixels, to_signed
 from training.edit_sampling import EditSampling, sample_edits
 from training.published import MODELS, PromptEncoder, open_dit, open_tae
 from training.world.captions import canonical
-from training.world.edit_judge import Frames, tally, true_pairs
+from training.world.edit_judge import ROUNDED, Frames, tally, true_pairs
 from training.world.edits import Edit, Kind, sample_edit
 from training.world.instructions import instruction, reworded
 from training.world.render import render
@@ -117,8 +117,8 @@ def target_caption(edit: Edit) -> str:
 
 
 def psnr(clean: NDArray[np.uint8], shown: NDArray[np.uint8]) -> float:
-    """PSNR in dB of frames that differ."""
-    return float(10 * np.log10(255**2 / ((clean.astype(np.float32) - shown) ** 2).mean()))
+    """PSNR in dB, at most 58.9: frames that are equal differ by their rounding."""
+    return float(10 * np.log10(255**2 / max(((clean.astype(np.float32) - shown) ** 2).mean(), ROUNDED)))
 
 
 def measure_pictures(scenes: list[Scene], made: list[Frames], tae: TAE) -> dict[str, object]:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from kino.models.tae import TAE
@@ -6,7 +7,7 @@ from kino.presets import PRESETS
 from kino.weights import seeded_init
 from tests.kino.clips import noise
 from training.data import to_pixels, to_signed
-from training.editing import composed, kept_still
+from training.editing import composed, kept_still, psnr
 
 
 @torch.inference_mode()
@@ -38,3 +39,9 @@ def test_a_film_begins_with_the_pixels_of_its_picture_where_nothing_moves() -> N
     np.testing.assert_array_equal(shown[0, 40:], picture[0, 40:])
     np.testing.assert_array_equal(shown[:, :24], film[:, :24])
     np.testing.assert_array_equal(shown[16:], film[16:])
+
+
+def test_frames_that_are_equal_differ_by_their_rounding() -> None:
+    frame = np.full((4, 4, 3), 100, np.uint8)
+    assert psnr(frame, frame) == pytest.approx(58.92, abs=0.01)
+    assert psnr(frame, frame + 10) == pytest.approx(28.13, abs=0.01)
