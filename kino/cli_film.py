@@ -54,8 +54,7 @@ async def film(given: argparse.Namespace) -> int:
     person = _person(given, prompt, options)
     if picture is None and person is None:
         check(given, text_to_video(prompt, **options))
-    out = writable(given.out)
-    sheet = sheet_of(out)
+    out, sheet = film_files(given.out, *(source for source in (picture, person) if source is not None))
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
         told: dict[str, Any] = {"fresh": given.fresh, "on_change": bars.show, **options}
@@ -111,12 +110,14 @@ def _person(given: argparse.Namespace, prompt: str, options: dict[str, Any]) -> 
     return picture
 
 
-def sheet_of(out: Path) -> Path:
-    """Return where the contact sheet of a film goes: beside it."""
+def film_files(path: str, *sources: Path) -> tuple[Path, Path]:
+    """Return where a film goes, and its contact sheet beside it: over none of the files that it is made of."""
+    out = writable(path, *sources)
     sheet = out.with_suffix(".png")
     if sheet == out:
-        raise InvalidArgumentError("--out", str(out), "a name that does not end in .png, as the contact sheet's does")
-    return sheet
+        raise InvalidArgumentError("--out", path, "a name that does not end in .png, as the contact sheet's does")
+    _spare(sheet, path, sources)
+    return out, sheet
 
 
 async def image(given: argparse.Namespace) -> int:
@@ -204,14 +205,21 @@ async def make(
     return Made(generation, files, start_seconds, total_seconds)
 
 
-def writable(path: str) -> Path:
-    """Return the path of a file that may be written; refused now rather than when the film is ready."""
+def writable(path: str, *sources: Path) -> Path:
+    """Return the path of a file that may be written, and is none of these; refused now, not when the film is ready."""
     out = Path(path)
     if not out.parent.is_dir():
         raise InvalidArgumentError("--out", path, f"in a folder that exists; {out.parent} does not")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise InvalidArgumentError("--out", path, "a file that may be written")
+    _spare(out, path, sources)
     return out
+
+
+def _spare(file: Path, path: str, sources: Sequence[Path]) -> None:
+    """Refuse to write over a file that is given."""
+    if file.exists() and any(file.samefile(source) for source in sources):
+        raise InvalidArgumentError("--out", path, f"another name: {file} is given, and would be written over")
 
 
 def write(path: Path, data: bytes) -> None:

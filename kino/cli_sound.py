@@ -39,7 +39,7 @@ async def _of_video(given: argparse.Namespace, options: dict[str, Any]) -> Made:
         raise InvalidArgumentError("--seconds", given.seconds, "left out where a video says how long it is")
     check_video(video, "VIDEO", LONG_VIDEOS, _MAX_SECONDS, MIN_SOUND_FRAMES)
     given.out = given.out or f"{video.stem}-sound.mp4"
-    out = writable(given.out)
+    out = writable(given.out, video)
     if out.suffix.lower() != ".mp4":
         raise InvalidArgumentError("--out", given.out, "a name that ends in .mp4")
     kind = media_type(video, "video", "video/mp4")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kino.cli_again import flags_again, program
 from kino.cli_files import check_video, media_type
-from kino.cli_film import account, check, make, sheet_of, tell_facts, writable, write
+from kino.cli_film import account, check, film_files, make, tell_facts, write
 from kino.cli_view import StageBars, print_json
 from kino.client_async import AsyncKino
 from kino.client_specs import upscale_video
@@ -29,10 +29,9 @@ async def upscale(given: argparse.Namespace) -> int:
     info = check_video(video, "VIDEO", UPSAMPLED_VIDEOS, UPSAMPLED_VIDEOS.max_frames)
     size = _size(info, given.video)
     given.out = given.out or f"{video.stem}-hd.mp4"
-    out = writable(given.out)
-    if out.suffix.lower() != ".mp4" or (out.exists() and out.samefile(video)):
-        raise InvalidArgumentError("--out", given.out, "a name that ends in .mp4, and not the video's own")
-    sheet = sheet_of(out)
+    out, sheet = film_files(given.out, video)
+    if out.suffix.lower() != ".mp4":
+        raise InvalidArgumentError("--out", given.out, "a name that ends in .mp4")
 
     async def order(kino: AsyncKino, bars: StageBars) -> Generation:
         made = await kino.upscale(video, kind, fresh=given.fresh, on_change=bars.show, **options)

@@ -1,9 +1,9 @@
 """What an editor is given beside the noisy latents, as extra channels: a video, a first picture, or nothing.
 
 Channels are [latents of the source (c) | mask (1)]. To edit, the source is the whole video and the mask 0. To bring a
-picture to life, the source is the picture at every frame, and the mask is 1 at frame 0 alone: what stays where it was is
-beside each frame that shows it (Stable Video Diffusion, arXiv 2311.15127, section 4.2). For text alone all are zero. A
-picture is encoded as a video of one frame, which has one latent frame, as if it stood still for eight; the
+picture to life, the source is the picture at every frame, and the mask is 1 at frame 0 alone: what stays where it was
+is beside each frame that shows it (Stable Video Diffusion, arXiv 2311.15127, section 4.2). For text alone all are zero.
+A picture is encoded as a video of one frame, which has one latent frame, as if it stood still for eight; the
 autoencoder looks both ways in time, so that this is near the latent of a video that begins with it, not equal to it.
 """
 

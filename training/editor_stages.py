@@ -1,4 +1,4 @@
-"""The editor's training runs in the paper's order: single frames, made-up tasks on clips, backtranslation; then pictures.
+"""The editor's training runs in the paper's order: single frames, made-up tasks, backtranslation; and at last pictures.
 
 Source: Movie Gen (arXiv 2410.13720), section 5.2; the counts are ours.
 """

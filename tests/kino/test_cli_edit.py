@@ -108,6 +108,11 @@ def test_a_film_begins_with_a_picture(
             ["film", "a ball", "--image", "face.png", "--quality", "hd"],
             "--quality is 'hd', must be left out: ImageToVideo",
         ),
+        (
+            ["film", "a ball", "--image", "face.png", "--out", "face.mp4"],
+            "--out is 'face.mp4', must be another name: face.png is given, and would be written over",
+        ),
+        (["edit", "clip.mov", "remove it", "--out", "./clip.mov"], "clip.mov is given, and would be written over"),
         (["film", "a ball", "--image", "face.png", "--seconds", "99"], "--seconds is 99.0, must be from"),
         (["film", "a ball", "--source-guidance", "2"], "--source-guidance is 2.0, must be left out without --image"),
     ],

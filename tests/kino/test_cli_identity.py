@@ -48,6 +48,7 @@ def test_a_film_is_of_the_person_of_a_picture(
         (["--identity", "none.png"], "--identity is 'none.png', must be a file that exists"),
         (["--identity", "text.png"], "--identity is 'text.png': image is unreadable"),
         (["--identity", "face.png", "--image", "face.png"], "--identity is 'face.png', must be left out where"),
+        (["--identity", "face.png", "--out", "face.mp4"], "face.png is given, and would be written over"),
         (["--identity", "face.png", "--seconds", "99"], "--seconds is 99.0, must be from"),
         (["--identity", "face.png", "--aspect", "5:4"], "--aspect is '5:4', must be one of"),
         (["--identity", "face.png", "--steps", "0"], "--steps is 0, must be from 1 to 1000"),

@@ -69,6 +69,7 @@ def test_words_become_a_sound_of_the_form_that_the_name_says(
         (["text.mp4"], "VIDEO is 'text.mp4': video is unreadable"),
         (["still.mp4"], "VIDEO is 'still.mp4', must be a video of at least 2 frames"),
         (["clip.mov", "--seconds", "2"], "--seconds is 2.0, must be left out where a video says how long it is"),
+        (["clip.mov", "-o", "clip.mov"], "--out is 'clip.mov', must be another name: clip.mov is given"),
         (["clip.mov", "-o", "a.wav"], "--out is 'a.wav', must be a name that ends in .mp4"),
         (["--prompt", "a bell", "-o", "a.mp3"], "--out is 'a.mp3', must be a name that ends in .wav, .flac, .m4a"),
         (["--prompt", "a bell", "-o", "none/a.wav"], "--out is 'none/a.wav', must be in a folder that exists"),

@@ -75,7 +75,7 @@ def test_a_film_is_asked_for_in_full_hd(asked: list[dict[str, Any]], capsys: pyt
         (["upscale", "tiny.mkv"], "VIDEO is 1x1, must be a video of at least 16 pixels a side"),
         (["upscale", "large.mp4"], "VIDEO is 1440x1080, must be smaller than full HD, 1440x1080"),
         (["upscale", "clip.mov", "--steps", "51"], "--steps is 51, must be from 1 to 50"),
-        (["upscale", "clip.mov", "-o", "clip.mov"], "--out is 'clip.mov', must be a name that ends in .mp4"),
+        (["upscale", "clip.mov", "-o", "clip.mov"], "--out is 'clip.mov', must be another name: clip.mov is given"),
         (["film", "a ball", "--quality", "best"], "--quality is 'best', must be one of standard, hd"),
     ],
 )
