@@ -118,9 +118,16 @@ def instruction(product: graph_pb2.EditVideo, field: str, limits: info_pb2.Limit
     return understand(product.instruction, f"{field}.instruction", maximum)
 
 
+def guidance_range(limits: info_pb2.Limits, *, of_picture: bool) -> info_pb2.FloatRange:
+    """Return how closely a model may keep to what it is given: a video, or a picture to begin with."""
+    if of_picture and limits.HasField("picture_guidance"):
+        return limits.picture_guidance
+    return limits.source_guidance
+
+
 def source_guidance(product: Sourced, field: str, limits: info_pb2.Limits) -> float:
-    """Return how closely to keep to the source."""
-    bound = limits.source_guidance
+    """Return how closely to keep to the video or to the picture."""
+    bound = guidance_range(limits, of_picture=isinstance(product, graph_pb2.ImageToVideo))
     if not product.HasField("source_guidance"):
         return bound.default_value
     if not limits.HasField("source_guidance"):

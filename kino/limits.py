@@ -157,18 +157,20 @@ class EditLimits:
     """How an editor row samples when not told otherwise, and what it takes.
 
     Args:
-        source_guidance: how closely to keep to the source; 1 is no more than the network does by itself.
+        source_guidance: how closely to keep to a video; 1 is no more than the network does by itself.
+        picture_guidance: how closely to keep to a picture that a video begins with.
         aspects: that it was trained on; a video to be edited is stretched to the nearest of them.
     """
 
     sampler: SamplerDefaults
     source_guidance: float = 1.0
+    picture_guidance: float = 1.0
     aspects: tuple[str, ...] = tuple(ASPECTS)
 
 
 EDITS: dict[str, EditLimits] = {
     "nano": EditLimits(SAMPLERS["nano"]),
-    "mini": EditLimits(SamplerDefaults(24, 200, 4.0), aspects=("1:1",)),
+    "mini": EditLimits(SamplerDefaults(24, 200, 4.0), picture_guidance=2.0, aspects=("1:1",)),
     "1b": EditLimits(_PAPER_SAMPLER),
     "5b": EditLimits(_PAPER_SAMPLER),
     "30b": EditLimits(_PAPER_SAMPLER),
@@ -251,9 +253,11 @@ def editor_limits(preset: str) -> info_pb2.Limits:
     limits.aspects.extend(trained)
     limits.prompt_bytes.CopyFrom(info_pb2.IntRange(minimum=1, maximum=MAX_PROMPT_BYTES))
     limits.seconds.CopyFrom(info_pb2.FloatRange(maximum=video.max_frames / video.fps))
-    limits.source_guidance.CopyFrom(
-        info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=edits.source_guidance)
-    )
+    for field, default in (
+        (limits.source_guidance, edits.source_guidance),
+        (limits.picture_guidance, edits.picture_guidance),
+    ):
+        field.CopyFrom(info_pb2.FloatRange(minimum=1, maximum=MAX_GUIDANCE, default_value=default))
     return limits
 
 

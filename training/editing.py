@@ -192,7 +192,9 @@ def measure_edits(given: argparse.Namespace, registry: Registry) -> dict[str, ob
 
 def sampling(given: argparse.Namespace) -> EditSampling:
     """The sampling asked for on the command line."""
-    return EditSampling(given.steps, given.linear_steps, given.guidance, given.source_guidance)
+    own = SERVED.picture_guidance if given.of == "pictures" else SERVED.source_guidance
+    source_guidance = own if given.source_guidance is None else given.source_guidance
+    return EditSampling(given.steps, given.linear_steps, given.guidance, source_guidance)
 
 
 def main() -> None:
@@ -207,7 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=SERVED.sampler.steps)
     parser.add_argument("--linear-steps", type=int, default=SERVED.sampler.linear_steps)
     parser.add_argument("--guidance", type=float, default=SERVED.sampler.guidance)
-    parser.add_argument("--source-guidance", type=float, default=SERVED.source_guidance)
+    parser.add_argument("--source-guidance", type=float, help="default: the service's own")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
     parser.add_argument("--scenes", type=int, default=1, help="seed of the held-out edits; tune on others")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

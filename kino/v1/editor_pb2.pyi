@@ -191,8 +191,8 @@ class EditRequest(_message.Message):
     seed: _builtins.int
     """Seed of the noise, 0 to 2^63 - 1."""
     source_guidance: _builtins.float
-    """How closely to keep to the video or the picture, within Limits.source_guidance; 1 is no more than the model does.
-    Anything else takes half as long again. Unset for the preset's own.
+    """How closely to keep to the video, within Limits.source_guidance, or to the picture, within Limits.picture_guidance;
+    1 is no more than the model does. Anything else takes half as long again. Unset for the preset's own.
     """
     checkpoint_every: _builtins.int
     """Steps between two checkpoints, at least 1; unset for none by count."""

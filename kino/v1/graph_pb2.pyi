@@ -699,7 +699,7 @@ class ImageToVideo(_message.Message):
     seed: _builtins.int
     """Seed of every choice, 0 to 2^63 - 1; unset for one drawn by the graph and told in Generation.seed."""
     source_guidance: _builtins.float
-    """How closely to keep to the picture, within Limits.source_guidance of the editor; unset for the preset's own."""
+    """How closely to keep to the picture, within Limits.picture_guidance of the editor; unset for the preset's own."""
     verbatim: _builtins.bool
     """Give the prompt to the encoder as it is, without the rewriter."""
     silent: _builtins.bool

@@ -290,6 +290,7 @@ class Limits(_message.Message):
     SOURCE_GUIDANCE_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
     ADAPTER_WEIGHT_FIELD_NUMBER: _builtins.int
+    PICTURE_GUIDANCE_FIELD_NUMBER: _builtins.int
     size_multiple: _builtins.int
     """Height and width must be whole multiples of this many pixels; 0 where they are not taken."""
     @_builtins.property
@@ -348,6 +349,10 @@ class Limits(_message.Message):
     def adapter_weight(self) -> Global___FloatRange:
         """Factor of an adapter's change."""
 
+    @_builtins.property
+    def picture_guidance(self) -> Global___FloatRange:
+        """How closely a video keeps to the picture that it begins with; as source_guidance where it is unset."""
+
     def __init__(
         self,
         *,
@@ -366,10 +371,11 @@ class Limits(_message.Message):
         source_guidance: Global___FloatRange | None = ...,
         adapters: Global___IntRange | None = ...,
         adapter_weight: Global___FloatRange | None = ...,
+        picture_guidance: Global___FloatRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "picture_guidance", b"picture_guidance", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_weight", b"adapter_weight", "adapters", b"adapters", "aspects", b"aspects", "fps", b"fps", "frames", b"frames", "guidance", b"guidance", "height", b"height", "linear_steps", b"linear_steps", "picture_guidance", b"picture_guidance", "prompt_bytes", b"prompt_bytes", "queue", b"queue", "seconds", b"seconds", "size_multiple", b"size_multiple", "source_guidance", b"source_guidance", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,7 +116,8 @@ class EditorEngine:
         edits, towers, config = EDITS[self.preset.name], self.preset.text_shapes, self.preset.editor
         grid = self._grid(task)
         how = schedule(task.steps, task.linear_steps, task.guidance, edits.sampler)
-        source_guidance = edits.source_guidance if task.source_guidance is None else task.source_guidance
+        own = edits.picture_guidance if task.task == IMAGE else edits.source_guidance
+        source_guidance = own if task.source_guidance is None else task.source_guidance
         check("source_guidance", source_guidance, 1.0, MAX_GUIDANCE)
         texts = [checked_rows("embeddings", task.embeddings, towers)]
         if how.guidance != 1 or source_guidance != 1:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from kino import bounds
 from kino.errors import FailedPreconditionError
 from kino.v1 import (
     audio_pb2,
@@ -59,7 +60,9 @@ def fill_defaults(pipeline: graph_pb2.Pipeline, infos: Mapping[str, info_pb2.Inf
         if isinstance(request, editor_pb2.EditRequest):
             _fill_sampling(request, infos["editor"].limits)
             if not request.HasField("source_guidance"):
-                request.source_guidance = infos["editor"].limits.source_guidance.default_value
+                of_picture = request.task == editor_pb2.EDIT_TASK_IMAGE
+                bound = bounds.guidance_range(infos["editor"].limits, of_picture=of_picture)
+                request.source_guidance = bound.default_value
         if isinstance(request, upsampler_pb2.UpsampleRequest) and not request.HasField("steps"):
             request.steps = infos["upsampler"].limits.steps.default_value
         if isinstance(request, audio_pb2.AudioServiceGenerateRequest):

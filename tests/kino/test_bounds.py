@@ -11,6 +11,7 @@ from kino.client_specs import (
     text_to_video,
 )
 from kino.errors import InvalidArgumentError
+from kino.limits import editor_limits
 from kino.v1.graph_pb2 import GenerationSpec
 
 
@@ -22,6 +23,16 @@ def test_what_a_row_can_make_passes() -> None:
     bounds.check(sound_for_video("kino://sha256/00", "video/mp4"), "mini")
     bounds.check(edit_video("", "video/mp4", "make it snowy", source_guidance=30.0, new_sound=True), "mini")
     bounds.check(image_to_video("", "image/png", "a ball", seconds=16, steps=1000, silent=True), "mini")
+
+
+def test_how_closely_to_keep_to_a_picture_is_a_scale_of_its_own() -> None:
+    limits = editor_limits("mini")
+    animated = image_to_video("", "image/png", "it grows").image_to_video
+    edited = edit_video("", "video/mp4", "remove it").edit_video
+    assert bounds.source_guidance(animated, "spec", limits) == 2
+    assert bounds.source_guidance(edited, "spec", limits) == 1
+    limits.ClearField("picture_guidance")
+    assert bounds.source_guidance(animated, "spec", limits) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kino import conditions, devices, flow
 from kino.denoising import State
+from kino.limits import EDITS
 from kino.models.dit import DiT
 from kino.presets import EDITOR_TASKS, PRESETS
 from kino.registry import Registry
@@ -61,6 +62,15 @@ def test_the_result_is_the_flow_beside_the_source(engine: EditorEngine, kind: st
         v = nothing + source_guidance * (untold - nothing) + 3.0 * (told - untold)
         x_t = x_t + (then - now) * v
     np.testing.assert_allclose(last(engine.edit(task)), x_t[0].numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_picture_is_kept_to_as_the_row_says_and_a_video_as_it_says_of_videos(
+    engine: EditorEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EDITS, "nano", replace(EDITS["nano"], picture_guidance=2.0))
+    for task, own in ((TASK, 1.0), (replace(TASK, task="image", latents=latents(1)), 2.0)):
+        told = last(engine.edit(replace(task, source_guidance=own)))
+        np.testing.assert_array_equal(last(engine.edit(replace(task, source_guidance=None))), told)
 
 
 @torch.inference_mode()

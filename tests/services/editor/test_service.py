@@ -106,7 +106,8 @@ async def test_the_part_says_what_it_accepts(served: Served) -> None:
     assert {space.tower: space.digest for space in info.text_spaces} == manifest.spaces.text
     limits = info.limits
     assert (limits.frames.maximum, limits.frames.default_value, limits.seconds.maximum) == (256, 16, 16)
-    assert (limits.source_guidance.minimum, limits.source_guidance.default_value) == (1, 1)
+    for guidance in (limits.source_guidance, limits.picture_guidance):
+        assert (guidance.minimum, guidance.maximum, guidance.default_value) == (1, 30, 1)
     assert (limits.fps.default_value, limits.steps.default_value, limits.prompt_bytes.maximum) == (16, 8, 4096)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from kino.errors import FailedPreconditionError
-from kino.v1 import audio_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, tae_pb2
+from kino.v1 import audio_pb2, editor_pb2, encoder_pb2, generator_pb2, graph_pb2, info_pb2, tae_pb2
 from services.graph.fit import check_fit, fill_defaults
 from services.graph.pipeline import check
 from services.graph.products.text import edge, port
@@ -85,3 +85,19 @@ def test_what_is_left_open_is_filled_in_and_what_is_set_is_kept() -> None:
     request = own.nodes[1].generate
     assert request.sampling == generator_pb2.Sampling(steps=400, linear_steps=400, guidance=1)
     assert (request.checkpoint_every, request.HasField("checkpoint_seconds")) == (7, False)
+
+
+def test_how_closely_to_keep_is_filled_in_by_what_is_given() -> None:
+    limits = info_pb2.Limits(
+        source_guidance=info_pb2.FloatRange(default_value=1), picture_guidance=info_pb2.FloatRange(default_value=2)
+    )
+    parts = {"editor": info_pb2.Info(component="editor", limits=limits)}
+    tasks = (editor_pb2.EDIT_TASK_STYLE, editor_pb2.EDIT_TASK_IMAGE)
+    nodes = [
+        graph_pb2.PipelineNode(name=f"of_{task}", edit=editor_pb2.EditRequest(task=task, source_guidance=own))
+        for task in tasks
+        for own in (None, 3.0)
+    ]
+    filled = graph_pb2.Pipeline(nodes=nodes)
+    fill_defaults(filled, parts)
+    assert [node.edit.source_guidance for node in filled.nodes] == [1, 3, 2, 3]
