@@ -73,8 +73,11 @@ def main() -> None:
     parser.add_argument("--models", default=MODELS)
     given = parser.parse_args()
     registry = Registry(given.models)
-    figures = pooled([json.loads(path.read_text()) for path in given.files])
-    manifest = registry.attach_figures(registry.resolve(given.component, given.version), given.of, figures)
+    try:
+        figures = pooled([json.loads(path.read_text()) for path in given.files])
+        manifest = registry.attach_figures(registry.resolve(given.component, given.version), given.of, figures)
+    except ValueError as error:
+        parser.error(str(error))
     print(f"{manifest.component}/{manifest.version}: {given.of}: {figures}")
 
 

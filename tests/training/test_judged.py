@@ -61,3 +61,18 @@ def test_a_published_version_says_what_was_found(
     found = registry.resolve("dit", "mini")
     assert found.judged == {"films 1:1 2 s": {"object": 0.75, "count": 20}}
     assert found.digest == published.digest
+
+
+def test_a_name_that_cannot_be_taken_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "films.json"
+    registry, weights = Registry(tmp_path / "models"), tmp_path / "weights"
+    weights.write_bytes(b"weights")
+    report.write_text(json.dumps(FILMS))
+    registry.publish(Manifest("dit", "1", "mini", {}), {"model.safetensors": weights})
+    arguments = ["--component", "dit", "--version", "1", "--of", "films: all", "--models", str(tmp_path / "models")]
+    monkeypatch.setattr("sys.argv", ["judged", *arguments, str(report)])
+    with pytest.raises(SystemExit, match="2"):
+        judged.main()
+    assert "a name of figures is 'films: all', must be words without" in capsys.readouterr().err
