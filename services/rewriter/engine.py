@@ -90,8 +90,9 @@ class RewriterEngine:
             choices = drafter.draft(unquoted, seed)
         left_out: frozenset[str] = frozenset()
         if shown == "picture":
-            choices = held(grammar, unquoted, choices)
-            left_out = unsaid(grammar, unquoted, choices)
+            named = grammar.limits(unquoted).named
+            choices = held(grammar, named, choices)
+            left_out = unsaid(grammar, named, choices)
             sentence = of_picture(grammar, choices, left_out)
         else:
             sentence = grammar.write({name: choice.value for name, choice in choices.items()})

@@ -1,20 +1,19 @@
 """The sentence of a prompt about a picture that the video begins with: what it leaves open, the picture shows."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from kino.grammar import Choice, Grammar
 from services.rewriter.account import misspelt
 
 SEEN = ("colour", "object", "place")
 """What a picture shows; how it moves, and what the camera does, it does not."""
-
-
 STILL = "stays still"
+Named = Mapping[str, Sequence[str]]
+"""Slot to the values that a prompt names (`Limits.named`)."""
 
 
-def held(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> dict[str, Choice]:
+def held(grammar: Grammar, named: Named, choices: Mapping[str, Choice]) -> dict[str, Choice]:
     """The choices, with a thing that stays still where the prompt moves the camera and says nothing of the thing."""
-    named = grammar.limits(prompt).named
     motions = next(slot.pieces for slot in grammar.slots if slot.name == "motion")
     moved = named["motion"] or choices["motion"].asked
     if moved or choices["camera"].value == "still" or not named["camera"] or STILL not in motions:
@@ -22,16 +21,15 @@ def held(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> dict[s
     return {**choices, "motion": Choice(STILL, is_open=True)}
 
 
-def unsaid(grammar: Grammar, prompt: str, choices: Mapping[str, Choice]) -> frozenset[str]:
+def unsaid(grammar: Grammar, named: Named, choices: Mapping[str, Choice]) -> frozenset[str]:
     """The slots of `SEEN` that the prompt names no value of; it may ask for what the grammar only has a stand-in for.
 
     A misspelt value is named.
     """
-    named = grammar.limits(prompt).named
     return frozenset(
         name
         for name in SEEN
-        if name in choices and not named[name] and not misspelt(grammar, name, choices[name].value, choices[name].asked)
+        if not named[name] and not misspelt(grammar, name, choices[name].value, choices[name].asked)
     )
 
 
